@@ -1,0 +1,2 @@
+/* The header compiles alone. */
+#include "paging_plugin.h"
