@@ -122,7 +122,7 @@ typedef struct pgk_result_v1 {
 #define PGK_LISTED_HAS_GUEST_PHYSICAL 4u
 #define PGK_LISTED_FINAL_ADDRESS 8u      /* the failing address is the access's own, not that of a table entry */
 
-#define PGK_NO_ENTRY UINT64_MAX
+#define PGK_NO_ENTRY 0xffffffffffffffffull
 
 /* One operation that the unit hands to software. */
 typedef struct pgk_listed_v1 {

@@ -1,0 +1,172 @@
+// Sets by ways of tags with a word each: what TLBs and walk caches are made of.
+
+/// A tag and what it stands for, 16 bytes. A tag of 0 is an empty place.
+@frozen public struct CachedWord: Sendable {
+  public var tag: UInt64
+  public var payload: UInt64
+  @inlinable @inline(__always) public init(tag: UInt64, payload: UInt64) {
+    self.tag = tag
+    self.payload = payload
+  }
+}
+
+/// Sets by ways; any number of sets, not only powers of two.
+///
+/// A plain value that points to its storage, so that a batch can work on a local copy; the owner deallocates it once.
+/// Filled places of a set come first. With LRU they are in order of use.
+@frozen public struct AssociativeArray: @unchecked Sendable {
+  // SAFETY: the storage belongs to one unit, which is used by one thread at a time.
+  public let sets: Int
+  public let ways: Int
+  public let replacement: Replacement
+  @usableFromInline let words: UnsafeMutablePointer<CachedWord>
+  @usableFromInline let state: UnsafeMutablePointer<UInt64>
+  /// sets - 1 if that is a mask, otherwise 0 with more than one set.
+  @usableFromInline let setMask: UInt64
+
+  /// `ways` 0 is an absent cache. At most 2^24 places.
+  public init(sets: Int, ways: Int, replacement: Replacement = .lru, seed: UInt64 = 1) {
+    let sets = max(1, sets)
+    self.sets = sets
+    self.ways = ways
+    self.replacement = replacement
+    words = .allocate(capacity: max(1, sets * ways))
+    words.initialize(repeating: CachedWord(tag: 0, payload: 0), count: max(1, sets * ways))
+    state = .allocate(capacity: sets)
+    state.initialize(repeating: 0, count: sets)
+    if replacement == .random {
+      for set in 0..<sets { state[set] = (seed &+ UInt64(set)) &* 0x9e37_79b9_7f4a_7c15 | 1 }
+    }
+    setMask = sets & (sets - 1) == 0 ? UInt64(sets - 1) : 0
+  }
+
+  public func deallocate() {
+    words.deallocate()
+    state.deallocate()
+  }
+
+  @inlinable @inline(__always) public var isAbsent: Bool { ways == 0 }
+
+  @inlinable @inline(__always) func set(of key: UInt64) -> Int {
+    if setMask != 0 || sets == 1 { return Int(truncatingIfNeeded: key & setMask) }
+    return Int(truncatingIfNeeded: key % UInt64(truncatingIfNeeded: sets))
+  }
+
+  /// The payload of the tag, or of its alternative (the same with the identifier of all spaces), made most recent.
+  ///
+  /// `key` chooses the set.
+  @inlinable @inline(__always)
+  public func find(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
+    let first = words + set(of: key) &* ways
+    var way = 0
+    while way < ways {
+      let word = first[way]
+      if word.tag == tag || word.tag == alternative {
+        payload = word.payload
+        if replacement == .lru {
+          moveToFront(first, way, word)
+        } else {
+          replacement.touch(&state[set(of: key)], way: way, ways: ways)
+        }
+        return true
+      }
+      way &+= 1
+    }
+    return false
+  }
+
+  @inlinable @inline(__always)
+  func moveToFront(_ first: UnsafeMutablePointer<CachedWord>, _ way: Int, _ word: CachedWord) {
+    var i = way
+    while i > 0 {
+      first[i] = first[i &- 1]
+      i &-= 1
+    }
+    first[0] = word
+  }
+
+  /// Puts a word in, as most recent. A word with the same tag must not be there.
+  @inlinable @inline(__always) public func insert(key: UInt64, _ word: CachedWord) {
+    if ways == 0 { return }
+    if replacement == .lru {
+      moveToFront(words + set(of: key) &* ways, ways &- 1, word)
+    } else {
+      insertInPlace(set(of: key), word)
+    }
+  }
+
+  @inline(never) @usableFromInline func insertInPlace(_ set: Int, _ word: CachedWord) {
+    let first = words + set * ways
+    let way = (0..<ways).first { first[$0].tag == 0 } ?? replacement.victim(&state[set], ways: ways)
+    first[way] = word
+    replacement.touch(&state[set], way: way, ways: ways)
+  }
+
+  /// Replaces the payload of a tag that is there. Returns whether it was.
+  public func update(key: UInt64, _ word: CachedWord) -> Bool {
+    let first = words + set(of: key) * ways
+    for way in 0..<ways where first[way].tag == word.tag {
+      first[way].payload = word.payload
+      return true
+    }
+    return false
+  }
+
+  /// Drops every word for which the condition holds. Cost: all places.
+  public func removeAll(where condition: (CachedWord) -> Bool) {
+    for set in 0..<sets { removeAll(inSet: set, where: condition) }
+  }
+
+  /// The same within the set that `key` chooses.
+  public func removeAll(key: UInt64, where condition: (CachedWord) -> Bool) {
+    if ways > 0 { removeAll(inSet: set(of: key), where: condition) }
+  }
+
+  private func removeAll(inSet set: Int, where condition: (CachedWord) -> Bool) {
+    let first = words + set * ways
+    if replacement != .lru {
+      for way in 0..<ways where first[way].tag != 0 && condition(first[way]) { first[way] = CachedWord(tag: 0, payload: 0) }
+      return
+    }
+    var kept = 0
+    for way in 0..<ways where first[way].tag != 0 && !condition(first[way]) {
+      first[kept] = first[way]
+      kept += 1
+    }
+    for way in kept..<ways { first[way] = CachedWord(tag: 0, payload: 0) }
+  }
+
+  public func removeAll() {
+    words.update(repeating: CachedWord(tag: 0, payload: 0), count: max(1, sets * ways))
+    if replacement == .treePLRU || replacement == .clock { state.update(repeating: 0, count: sets) }
+  }
+
+  /// Calls the body for each filled place, set by set.
+  public func forEach(_ body: (_ set: Int, _ way: Int, CachedWord) -> Void) {
+    for set in 0..<sets {
+      for way in 0..<ways where words[set * ways + way].tag != 0 { body(set, way, words[set * ways + way]) }
+    }
+  }
+
+  // MARK: State
+
+  /// Everything as words, for saving.
+  public func snapshot() -> [UInt64] {
+    var list: [UInt64] = []
+    list.reserveCapacity(sets * ways * 2 + sets)
+    for i in 0..<(sets * ways) { list += [words[i].tag, words[i].payload] }
+    for i in 0..<sets { list.append(state[i]) }
+    return list
+  }
+
+  /// Puts a snapshot of the same geometry back.
+  public func restore(_ list: ArraySlice<UInt64>) {
+    precondition(list.count == sets * ways * 2 + sets, "a snapshot of another geometry")
+    var i = list.startIndex
+    for place in 0..<(sets * ways) {
+      words[place] = CachedWord(tag: list[i], payload: list[i + 1])
+      i += 2
+    }
+    for set in 0..<sets { state[set] = list[i + set] }
+  }
+}
