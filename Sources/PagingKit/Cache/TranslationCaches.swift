@@ -145,7 +145,7 @@
       let step = path[i]
       let level = Int(step.level)
       if level < Self.prefixLevels, !caches[level].isAbsent,
-        step.entry == Format.marked(step.entry, isLeaf: false, isWritten: false, controls)
+        step.entry == Format.marked(step.entry, at: level, isLeaf: false, isWritten: false, controls)
       {
         caches[level].insert(input, shift: Format.radix.shift(level), context, table: step.next, rights: step.rights)
       }

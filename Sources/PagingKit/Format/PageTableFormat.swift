@@ -27,7 +27,7 @@ public protocol PageTableFormat: Sendable {
   static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: Controls) -> Rights
 
   /// The entry with its accessed flag set, and the dirty flag for a leaf that is written.
-  static func marked(_ entry: Entry, isLeaf: Bool, isWritten: Bool, _ controls: Controls) -> Entry
+  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: Controls) -> Entry
 
   /// Whether accessed flags are set as soon as the walk goes down through an entry, even if it fails later.
   static func marksWhileDescending(_ controls: Controls) -> Bool

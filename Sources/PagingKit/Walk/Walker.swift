@@ -85,7 +85,7 @@ public import CPagingKit
       case .table(let next):
         observer.didStep(PGK_STEP_TABLE, slot: slot, entry: bits, input: input, output: next, level: level, stage: stage, .none)
         rights.formIntersection(Format.rights(of: entry, at: level, isLeaf: false, controls))
-        let marked = Format.marked(entry, isLeaf: false, isWritten: false, controls)
+        let marked = Format.marked(entry, at: level, isLeaf: false, isWritten: false, controls)
         if marked != entry {
           if Format.marksWhileDescending(controls) {
             let exchange = memory.exchange(
@@ -115,7 +115,7 @@ public import CPagingKit
         descent.level = level
         descent.rights = rights
         descent.leaf = entry
-        if Format.marked(entry, isLeaf: true, isWritten: isWritten, controls) != entry { descent.isUnmarked = true }
+        if Format.marked(entry, at: level, isLeaf: true, isWritten: isWritten, controls) != entry { descent.isUnmarked = true }
         observer.didStep(PGK_STEP_LEAF, slot: slot, entry: bits, input: input, output: descent.output, level: level, stage: stage, .none)
         return descent
       case .absent:
@@ -152,7 +152,7 @@ public import CPagingKit
     for i in 0..<descent.count {
       let step = path[i]
       let isLeaf = i == descent.count &- 1
-      let marked = Format.marked(step.entry, isLeaf: isLeaf, isWritten: isLeaf && isWritten, controls)
+      let marked = Format.marked(step.entry, at: Int(step.level), isLeaf: isLeaf, isWritten: isLeaf && isWritten, controls)
       if marked == step.entry { continue }
       let exchange = memory.exchange(
         Address(step.slot), place: step.place, level: Int(step.level), byteCount: Format.radix.entryBytes,
