@@ -130,11 +130,12 @@ enum OneLevelMachine {
       let value = String(cString: option.value)
       switch String(cString: option.name) {
       case "ad_policy": state.isEager = value == "eager"
-      case "width": state.width = UInt64(value)!
-      case "bug": state.bug = Bug(rawValue: value)!
+      case "width" where UInt64(value).map { $0 < 64 } ?? false: state.width = UInt64(value)!
+      case "bug" where Bug(rawValue: value) != nil: state.bug = Bug(rawValue: value)!
       case let name:
         error.pointee.code = PGK_E_ARGUMENT
-        withUnsafeMutableBytes(of: &error.pointee.message) { $0.copyBytes(from: "no option \(name)\0".utf8) }
+        let text = "no option \(name)".utf8.prefix(500) + [0]
+        withUnsafeMutableBytes(of: &error.pointee.message) { $0.copyBytes(from: text) }
         return nil
       }
     }
@@ -163,7 +164,7 @@ enum OneLevelMachine {
   private static func run(
     _ state: State, _ access: pgk_access_v1, _ result: UnsafeMutablePointer<pgk_result_v1>
   ) -> Int64 {
-    let slot = state.registers[root] + (access.address >> 12 & 511) * 8
+    let slot = state.registers[root] &+ (access.address >> 12 & 511) * 8
     let entry = load(state, slot)
     let isWrite = access.kind == UInt8(PGK_WRITE)
     var outcome: UInt8 = 0
@@ -177,7 +178,7 @@ enum OneLevelMachine {
     var output = (entry & ~0xfff | access.address & 0xfff) & (1 << state.width - 1)
     observe(state, access, stage: 1, input: access.address, output: output)
     let guest = output
-    output += state.registers[offset]
+    output &+= state.registers[offset]
     observe(state, access, stage: 2, input: guest, output: output)
     if state.bug == .output { output += 1 }
     result.pointee = pgk_result_v1()
@@ -206,25 +207,27 @@ enum OneLevelMachine {
     observer.step(observer.context, &access, &step)
   }
 
-  private static func region(_ state: State, _ address: UInt64) -> pgk_region_v1 {
-    UnsafeBufferPointer(start: state.map.pointee.regions, count: state.map.pointee.region_count)
-      .last { $0.base <= address }!
+  /// The eight bytes at an address in a window; nil in a hole, which reads as zero and keeps nothing.
+  private static func bytes(_ state: State, _ address: UInt64) -> UnsafeMutableRawPointer? {
+    let regions = UnsafeBufferPointer(start: state.map.pointee.regions, count: state.map.pointee.region_count)
+    for region in regions where address >= region.base && region.length >= 8 && address - region.base <= region.length - 8 {
+      return region.bytes.map { $0 + Int(address - region.base) }
+    }
+    return nil
   }
 
   private static func load(_ state: State, _ address: UInt64) -> UInt64 {
-    let region = region(state, address)
+    if let bytes = bytes(state, address) { return bytes.loadUnaligned(as: UInt64.self) }
     var value: UInt64 = 0
-    if let bytes = region.bytes { return bytes.load(fromByteOffset: Int(address - region.base), as: UInt64.self) }
-    _ = state.map.pointee.load(state.map.pointee.context, address, 8, &value)
+    if let load = state.map.pointee.load { _ = load(state.map.pointee.context, address, 8, &value) }
     return value
   }
 
   private static func store(_ state: State, _ address: UInt64, _ value: UInt64) {
-    let region = region(state, address)
-    guard let bytes = region.bytes else {
-      _ = state.map.pointee.store(state.map.pointee.context, address, 8, value)
-      return
+    if let bytes = bytes(state, address) {
+      bytes.storeBytes(of: value, as: UInt64.self)
+    } else if let store = state.map.pointee.store {
+      _ = store(state.map.pointee.context, address, 8, value)
     }
-    bytes.storeBytes(of: value, toByteOffset: Int(address - region.base), as: UInt64.self)
   }
 }

@@ -233,6 +233,33 @@ private let good = #"""
     #expect(verify([header(#","kind":"scenario""#) + vector(access)]).unsupported == ["cases of kind \"scenario\"": 1])
   }
 
+  @Test(arguments: 0..<8 as Range<UInt64>)
+  func `ends in counts and messages however it is damaged`(_ seed: UInt64) {
+    var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
+    func random(_ bound: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(state >> 33) % bound
+    }
+    let whole = Array((header() + vector(good) + vector(good, more: #""aux":{"offset":"0x40000"},"width":36,"#)).utf8)
+    let pieces = Array(#"{}[]",:0x9f\ue"#.utf8) + [0x00, 0x0a, 0x80, 0xff]
+    for _ in 0..<100 {
+      var bytes = whole
+      for _ in 0...random(4) {
+        switch random(4) {
+        case 0: bytes[random(bytes.count)] = pieces[random(pieces.count)]
+        case 1: bytes.remove(at: random(bytes.count))
+        case 2: bytes.insert(pieces[random(pieces.count)], at: random(bytes.count))
+        default: bytes.removeSubrange(random(bytes.count)...)
+        }
+        if bytes.isEmpty { break }
+      }
+      let report = withFile(bytes) { path in
+        VectorRunner.verify(files: [path], settings: VectorSettings(workers: 1)) { _ in OneLevelMachine.architecture }
+      }
+      #expect(report.cases <= 3 && report.accesses <= 24)
+    }
+  }
+
   @Test func `for an architecture that is not there says which there are`() {
     let report = verify([header().replacing("onelevel", with: "twolevel") + vector(good), header() + vector(good)])
     #expect(report.failures.map(\.description) == ["\(report.files[0].file): no back end twolevel; there is onelevel"])

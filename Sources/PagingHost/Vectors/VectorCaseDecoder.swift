@@ -142,50 +142,63 @@ struct VectorCaseDecoder {
 
   // MARK: Accesses
 
+  /// The members of an access that are needed all at once.
+  private struct AccessParts {
+    var va, op, priv, insn, size: JSONValue?
+    var expect, memAfter: JSONValue?
+    /// Those that a policy puts in the place of the two above.
+    var policyExpect, policyMemAfter: JSONValue?
+  }
+
   private func decodeAccess(_ object: JSONValue, _ vector: inout VectorCase) throws(CaseProblem) {
     guard object.kind == .object else { throw Self.malformed("an object, one access", object) }
     var access = VectorAccess()
     access.access.flags = UInt8(PGK_TRANSLATE_ONLY)
     access.access.tag = UInt32(truncatingIfNeeded: vector.accesses.count)
-    access.qualifiers = vector.qualifiers.count..<vector.qualifiers.count
-    var address, operation, privilege, instruction, size, expect, expectVariant, after, afterVariant: JSONValue?
-    for (name, value) in object.members {
-      let number = names.number(of: name)
-      let meaning = names.meaning(number)
-      switch meaning.key {
-      case .va: address = value
-      case .op: operation = value
-      case .priv: privilege = value
-      case .insn: instruction = value
-      case .size: size = value
-      case .expect: expect = value
-      case .memAfter: after = value
-      case .spec:
-        if try integer(value, "spec") != 0 { access.access.flags |= UInt8(PGK_SPECULATIVE) }
-      case let key?:
-        guard key.isRemark else { throw .unsupported("accesses with \"\(key.rawValue)\"") }
-      case nil:
-        if meaning.register >= 0 {
-          vector.qualifiers.append(try register(number, value))
-        } else if let base = meaning.variantOf {
-          guard policies.contains(meaning.suffix) else { continue }
-          if base == .expect { expectVariant = value } else { afterVariant = value }
-        } else {
-          throw .unsupported("accesses with \"\(names.text(number))\"")
-        }
+    let firstQualifier = vector.qualifiers.count
+    var parts = AccessParts()
+    for (name, value) in object.members { try sort(names.number(of: name), value, into: &parts, &access, &vector) }
+    access.qualifiers = firstQualifier..<vector.qualifiers.count
+    access.access.address = try integer(try required(parts.va, "va", object), "va")
+    access.access.kind = try kind(try required(parts.op, "op", object))
+    access.access.size_log2 = try sizeLog2(try required(parts.size, "size", object))
+    access.access.privilege = try privilege(try required(parts.priv, "priv", object), parts.insn)
+    let expect = try required(parts.policyExpect ?? parts.expect, "expect", object)
+    access.expectation = try decodeExpectation(expect, &vector)
+    access.needsGuestPhysical = needsGuestPhysical(access.expectation, vector)
+    let firstWord = vector.memoryAfter.count
+    if let words = parts.policyMemAfter ?? parts.memAfter { try decodeWords(words, &vector.memoryAfter) }
+    access.memoryAfter = firstWord..<vector.memoryAfter.count
+    vector.accesses.append(access)
+  }
+
+  private func sort(
+    _ number: Int, _ value: JSONValue, into parts: inout AccessParts, _ access: inout VectorAccess,
+    _ vector: inout VectorCase
+  ) throws(CaseProblem) {
+    let meaning = names.meaning(number)
+    switch meaning.key {
+    case .va: parts.va = value
+    case .op: parts.op = value
+    case .priv: parts.priv = value
+    case .insn: parts.insn = value
+    case .size: parts.size = value
+    case .expect: parts.expect = value
+    case .memAfter: parts.memAfter = value
+    case .spec:
+      if try integer(value, "spec") != 0 { access.access.flags |= UInt8(PGK_SPECULATIVE) }
+    case let key?:
+      guard key.isRemark else { throw .unsupported("accesses with \"\(key.rawValue)\"") }
+    case nil:
+      if meaning.register >= 0 {
+        vector.qualifiers.append(try register(number, value))
+      } else if let base = meaning.variantOf {
+        guard policies.contains(meaning.suffix) else { return }
+        if base == .expect { parts.policyExpect = value } else { parts.policyMemAfter = value }
+      } else {
+        throw .unsupported("accesses with \"\(names.text(number))\"")
       }
     }
-    access.qualifiers = access.qualifiers.lowerBound..<vector.qualifiers.count
-    access.access.address = try integer(try required(address, "va", object), "va")
-    access.access.kind = try kind(try required(operation, "op", object))
-    access.access.size_log2 = try sizeLog2(try required(size, "size", object))
-    access.access.privilege = try self.privilege(try required(privilege, "priv", object), instruction)
-    access.expectation = try decodeExpectation(try required(expectVariant ?? expect, "expect", object), &vector)
-    access.needsGuestPhysical = needsGuestPhysical(access.expectation, vector)
-    let start = vector.memoryAfter.count
-    if let after = afterVariant ?? after { try decodeWords(after, &vector.memoryAfter) }
-    access.memoryAfter = start..<vector.memoryAfter.count
-    vector.accesses.append(access)
   }
 
   private func required(_ value: JSONValue?, _ name: String, _ object: JSONValue) throws(CaseProblem) -> JSONValue {
