@@ -215,3 +215,36 @@ import Testing
     #expect(last.map(\.admits) == [.backEndsByName, .everyLibrary])
   }
 }
+
+@Suite struct `Reading a library before it is loaded` {
+  /// A library with random bytes changed in its headers, symbols and hash tables must be an answer, never a trap.
+  @Test func `survives damaged headers`() throws {
+    let folder = try LibraryFolder()
+    let whole = try [UInt8](Data(contentsOf: URL(fileURLWithPath: folder.build("whole.so"))))
+    var random = SeededDamage(state: 0x5eed)
+    for _ in 0..<120 {
+      var bytes = whole
+      for _ in 0..<8 { bytes[random.index(below: 0x800)] = UInt8(truncatingIfNeeded: random.next()) }
+      // The dynamic section lies near the end of the file, before the section headers.
+      for _ in 0..<8 { bytes[random.index(below: bytes.count)] = [0, 0x7f, 0x80, 0xff][random.index(below: 4)] }
+      let file = try folder.write(bytes, to: "damaged.so")
+      if let elf = try? ElfFile(path: file) { _ = elf.exports("pgk_plugin_entry") }
+    }
+    #expect(try ElfFile(path: folder.file("whole.so")).exports("pgk_plugin_entry"))
+    #expect(try !ElfFile(path: folder.file("whole.so")).exports("pgk_plugin_entr"))
+  }
+}
+
+/// SplitMix64: the same damage on every run.
+struct SeededDamage: RandomNumberGenerator {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = (state ^ state >> 30) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
+    return z ^ z >> 31
+  }
+
+  mutating func index(below count: Int) -> Int { Int(next() % UInt64(count)) }
+}
