@@ -247,7 +247,7 @@ enum {
   COUNTER_WALK_CACHE_HITS, COUNTER_UPDATES, COUNTER_FAULTS, COUNTER_INVALIDATIONS, COUNTER_COUNT
 };
 static const pgk_name_v1 counters[] = {
-  [COUNTER_ACCESSES] = {"accesses", "accesses to memory that were tried; one that is replayed counts again"},
+  [COUNTER_ACCESSES] = {"accesses", "accesses that were tried, special ones too; one that is replayed counts again"},
   [COUNTER_REFERENCES] = {"references", "TLB look-ups: one for each page of an access"},
   [COUNTER_L1_HITS] = {"tlbL1Hits", "references that the first TLB served"},
   [COUNTER_L2_HITS] = {"tlbL2Hits", "references that the second TLB served"},
@@ -864,13 +864,13 @@ INLINE uint32_t place_pieces(pgk_unit *unit, piece *pieces, uint32_t count, bool
 INLINE bool perform(pgk_unit *unit, bool watched, const pgk_access_v1 *access, pgk_value_v1 *value, pgk_result_v1 *result,
                     pgk_listed_v1 *listed, bool ignores_write_protection) {
   translation pages[2] = {{.slot = PGK_NO_ENTRY}};
+  unit->counters[COUNTER_ACCESSES]++;
   if (access->kind == PGK_SPECIAL) {
-    *result = (pgk_result_v1){.page_shift = 64};
+    *result = (pgk_result_v1){0};
     if (special(unit, access, value)) return true;
     failure why = {&pages[0], access->address, 0, 0, OUTCOME_ILLEGAL};
     return list_or_suppress(unit, access, value, why, result, listed);
   }
-  unit->counters[COUNTER_ACCESSES]++;
   uint64_t address = access->address;
   uint32_t size = 1u << access->size_log2, room = 16 - (uint32_t)(address & 15);
   piece pieces[2] = {{.first = 0, .count = size < room ? size : room}, {.first = room, .count = size - room}};
@@ -1061,7 +1061,7 @@ static void reflect(pgk_unit *unit, size_t first, pgk_completion_v1 *completions
   if (verdict->outcome) {
     fault->outcome = verdict->outcome;
     fault->code = verdict->code;
-    fault->fault_address = verdict->fault_address;
+    if (verdict->fault_address) fault->fault_address = verdict->fault_address;
     memcpy(fault->words, verdict->words, sizeof fault->words);
   }
   unit->registers[REG_FAULT_ADDRESS] = fault->fault_address;
