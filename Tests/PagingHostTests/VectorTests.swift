@@ -1,5 +1,6 @@
 import CPagingKit
 import PagingKit
+import Synchronization
 import Testing
 
 @testable import PagingHost
@@ -158,6 +159,29 @@ private let good = #"""
     #expect(report.shown.count == 10)
     #expect(report.shown.first?.file == report.files[0].file)
     #expect(report.shown.dropFirst().allSatisfy { $0.file == report.files[1].file })
+  }
+}
+
+@Suite struct `A verification` {
+  @Test func `keeps the order of its files, however many run at a time`() {
+    let texts = (1...9).map { count in header() + String(repeating: vector(good), count: count * 7 % 10) }
+    let report = verify(texts, workers: 4)
+    #expect(report.files.map(\.cases) == (1...9).map { UInt64($0 * 7 % 10) })
+    #expect(report.differences == 0)
+  }
+
+  @Test func `says how many files are done, and stops when asked`() {
+    let text = header() + String(repeating: vector(good), count: 1000)
+    let calls = Mutex<[Int]>([])
+    let report = withFile(text) { path in
+      VectorRunner.verify(
+        files: [path, path], settings: VectorSettings(workers: 1),
+        progress: { done, all in calls.withLock { $0 += [done, all] } }, shouldStop: { true }
+      ) { _ in OneLevelMachine.architecture }
+    }
+    #expect(calls.withLock { $0 } == [1, 2, 2, 2])
+    #expect(report.isPartial)
+    #expect(report.cases > 0 && report.cases < 2000 && report.accesses == report.cases * 8)
   }
 }
 

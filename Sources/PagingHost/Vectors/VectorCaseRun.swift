@@ -66,8 +66,10 @@ struct VectorCaseRun {
   private mutating func clearMemory(_ vector: VectorCase) {
     for word in words { memory.store(word.address, 0) }
     let strays = memory.takeStrays(near: words.map(\.address))
-    guard !strays.isEmpty else { return }
-    report(vector, access: nil, strays.map { ("memory \(hex($0.address)), which the case does not name", "0x0", hex($0.value)) })
+    guard !strays.isEmpty, countDifference() else { return }
+    show(
+      vector, access: nil,
+      strays.map { ("memory \(hex($0.address)), which the case does not name", "0x0", hex($0.value)) })
   }
 
   // MARK: Running
@@ -154,41 +156,48 @@ struct VectorCaseRun {
 
   // MARK: Judging
 
-  /// True if everything is as expected; otherwise counts one difference, shows it if it is an early one, and puts the
-  /// memory right.
+  /// True if everything is as expected; otherwise counts one difference and puts the memory right.
   private mutating func judge(
     _ found: VectorFound, _ expectation: VectorExpectation, _ vector: VectorCase, access: Int?
   ) -> Bool {
-    let architecture = names.architecture
-    var items: [VectorDifference.Item] = []
-    if !found.has(expectation.outcome, in: architecture) {
-      items.append(("outcome", text(expectation, vector), found.text(in: architecture)))
-    } else {
-      for check in vector.checks[expectation.checks] {
-        let value = found.value(of: check.quantity, gpaWord: gpaWord)
-        if let value, value & check.mask == check.expected & check.mask { continue }
-        let bits = check.mask == .max ? "" : " in the bits \(hex(check.mask))"
-        items.append((names.text(check.name) + bits, hex(check.expected & check.mask), value.map { hex($0 & check.mask) } ?? "none"))
-      }
+    let outcomeIsRight = found.has(expectation.outcome, in: names.architecture)
+    let wrongChecks = outcomeIsRight ? vector.checks[expectation.checks].filter { !passes($0, found) } : []
+    let wrongWords = words.filter { memory.load($0.address) != $0.value }
+    if outcomeIsRight, wrongChecks.isEmpty, wrongWords.isEmpty { return true }
+    if countDifference() {
+      let outcome: [VectorDifference.Item] =
+        outcomeIsRight ? [] : [("outcome", text(expectation, vector), found.text(in: names.architecture))]
+      let memoryItems = wrongWords.map { ("memory \(hex($0.address))", hex($0.value), hex(memory.load($0.address))) }
+      show(vector, access: access, outcome + wrongChecks.map { item($0, found) } + memoryItems)
     }
-    for word in words {
-      let value = memory.load(word.address)
-      guard value != word.value else { continue }
-      items.append(("memory \(hex(word.address))", hex(word.value), hex(value)))
-      memory.store(word.address, word.value)
-    }
-    guard !items.isEmpty else { return true }
-    report(vector, access: access, items)
+    for word in wrongWords { memory.store(word.address, word.value) }
     return false
   }
 
-  private mutating func report(_ vector: VectorCase, access: Int?, _ items: [VectorDifference.Item]) {
+  private func passes(_ check: VectorCheck, _ found: VectorFound) -> Bool {
+    guard let value = found.value(of: check.quantity, gpaWord: gpaWord) else { return false }
+    return (value ^ check.expected) & check.mask == 0
+  }
+
+  private func item(_ check: VectorCheck, _ found: VectorFound) -> VectorDifference.Item {
+    let bits = check.mask == .max ? "" : " in the bits \(hex(check.mask))"
+    let value = found.value(of: check.quantity, gpaWord: gpaWord)
+    return (
+      names.text(check.name) + bits, hex(check.expected & check.mask), value.map { hex($0 & check.mask) } ?? "none"
+    )
+  }
+
+  /// True if the difference shall also be shown: its text is made only then.
+  private mutating func countDifference() -> Bool {
     differences += 1
-    guard shown.count < mostShown else { return }
+    return shown.count < mostShown
+  }
+
+  private mutating func show(_ vector: VectorCase, access: Int?, _ items: [VectorDifference.Item]) {
+    let accessText = access.map { text(vector.accesses[$0].access) } ?? ""
     shown.append(
       VectorDifference(
-        file: file, line: vector.line, caseID: vector.id, access: access,
-        accessText: access.map { text(vector.accesses[$0].access) } ?? "", items: items))
+        file: file, line: vector.line, caseID: vector.id, access: access, accessText: accessText, items: items))
   }
 
   private func text(_ expectation: VectorExpectation, _ vector: VectorCase) -> String {
