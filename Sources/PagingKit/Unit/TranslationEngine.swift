@@ -121,6 +121,10 @@ public import CPagingKit
   public func translate<R: Regime, Observer: WalkObserver>(
     _ regime: R, _ address: UInt64, _ access: pgk_access_v1, _ observer: Observer, _ result: inout WalkResult
   ) {
+    if R.isUntranslated {
+      result = regime.walk(address, access, caches, memory, observer)
+      return
+    }
     let counters = caches.counters
     counters.pointee.references &+= 1
     guard regime.isCanonical(address) else {

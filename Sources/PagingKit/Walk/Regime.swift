@@ -35,6 +35,9 @@ public protocol Regime {
   /// Whether a key in the attributes may forbid an access; false compiles the question away.
   static var hasKeys: Bool { get }
 
+  /// Whether addresses are not translated at all: no TLB is asked, nothing is counted as a walk.
+  static var isUntranslated: Bool { get }
+
   /// Bit n: accesses of privilege n are translated by this regime.
   var privileges: UInt32 { get }
   var context: ContextTag { get }
@@ -62,6 +65,7 @@ public protocol Regime {
 
 extension Regime {
   @inlinable @inline(__always) public static var hasKeys: Bool { false }
+  @inlinable @inline(__always) public static var isUntranslated: Bool { false }
   @inlinable @inline(__always) public func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address }
   @inlinable @inline(__always)
   public func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool { false }

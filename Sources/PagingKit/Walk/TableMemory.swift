@@ -103,6 +103,8 @@ public protocol SecondStage {
   public var pageShift: UInt64 = 12
   /// Only the bits of the second stage and `dirty` are meant.
   public var rights: Rights = .all
+  /// The rights as the second stage's own walk collected them, for a nested TLB.
+  public var collected: Rights = .all
   @inlinable public init() {}
 }
 

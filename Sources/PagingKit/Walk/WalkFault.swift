@@ -48,6 +48,10 @@
   /// The guest-physical address that the second stage could not translate, or the last one known.
   public var guestPhysical: UInt64 = 0
   public var hasGuestPhysical = false
+  /// Rights of the first stage, when the second refused the final address.
+  public var firstRights: Rights = .all
+  /// What the format keeps of the leaf besides rights.
+  public var attributes: UInt8 = 0
 
   @inlinable public init() {}
   @inlinable public init(_ reason: FaultReason, stage: UInt8 = 1) {

@@ -51,6 +51,8 @@ public import CPagingKit
   public var tableCount = 0
   /// An entry on the path wants its accessed or dirty flag set.
   public var isUnmarked = false
+  /// The memory refused an entry; it knows why.
+  public var isRefusedByMemory = false
   /// `.none` if a leaf was found; else why not. `.contention` means: start again.
   public var reason: FaultReason = .none
 
@@ -76,6 +78,7 @@ public import CPagingKit
       var place: UInt64 = 0
       guard memory.load(Address(slot), level: level, byteCount: Format.radix.entryBytes, &bits, &place) else {
         descent.reason = memory.fault.reason
+        descent.isRefusedByMemory = true
         descent.level = level
         observer.didStep(PGK_STEP_REFUSED, slot: slot, entry: 0, input: input, output: 0, level: level, stage: stage, descent.reason)
         return descent
@@ -92,6 +95,7 @@ public import CPagingKit
               Address(slot), place: place, level: level, byteCount: Format.radix.entryBytes, expected: bits, desired: marked.bits)
             guard exchange == .done else {
               descent.reason = exchange == .lost ? .contention : memory.fault.reason
+              descent.isRefusedByMemory = exchange == .refused
               descent.level = level
               return descent
             }

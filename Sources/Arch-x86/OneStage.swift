@@ -1,0 +1,71 @@
+// Native translation: linear to physical.
+import CPagingKit
+import PagingKit
+
+/// CR3 and its tables, in one format.
+@frozen @usableFromInline struct OneStage<Format: FirstStageFormat>: Regime {
+  @usableFromInline var first: FirstStage<Format>
+
+  @inline(__always) @usableFromInline static var hasKeys: Bool { Format.hasKeys }
+  @inline(__always) @usableFromInline var privileges: UInt32 { 0x1f }
+  @inline(__always) @usableFromInline var context: ContextTag { first.context }
+  @inline(__always) @usableFromInline var globalContext: ContextTag { first.globalContext }
+
+  @usableFromInline init(_ first: FirstStage<Format>) { self.first = first }
+
+  @inline(__always) @usableFromInline
+  func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { first.untagged(address, access) }
+  @inline(__always) @usableFromInline
+  func isCanonical(_ address: UInt64) -> Bool { first.isCanonical(address) }
+  @inline(__always) @usableFromInline
+  func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
+    first.judgement.judge(rights, attributes: attributes, access)
+  }
+  @inline(__always) @usableFromInline
+  func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool {
+    first.judgement.keyForbids(rights, attributes: attributes, access)
+  }
+
+  @inline(__always) @usableFromInline
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    // Where there is no memory the bus reads as ones, so such an entry has reserved bits.
+    var tables = PhysicalTables(memory, cache: caches.entries, stage: 1, openBus: .max)
+    let descent = first.walk(address, access, caches, &tables, observer)
+    var result = first.result(descent, access, caches)
+    result.reads = tables.reads
+    result.reason = descent.reason
+    return result
+  }
+}
+
+/// CR0.PG = 0: linear addresses are physical.
+@frozen @usableFromInline struct Unpaged: Regime {
+  @usableFromInline let context: ContextTag
+
+  @inline(__always) @usableFromInline static var isUntranslated: Bool { true }
+  @inline(__always) @usableFromInline var privileges: UInt32 { 0x1f }
+  @inline(__always) @usableFromInline var globalContext: ContextTag { context }
+
+  @usableFromInline init(context: ContextTag) { self.context = context }
+
+  @inline(__always) @usableFromInline func isCanonical(_ address: UInt64) -> Bool { true }
+  @inline(__always) @usableFromInline
+  func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason { .none }
+
+  @inline(__always) @usableFromInline
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var result = WalkResult()
+    result.output = address
+    result.rights = .all
+    result.pageShift = 64
+    if address >> 32 != 0 {
+      caches.fault.pointee = WalkFault(.nonCanonical, stage: 1)
+      result.reason = .nonCanonical
+    }
+    return result
+  }
+}

@@ -1,0 +1,62 @@
+// What an operating system does on x86, as accesses.
+import CPagingKit
+import PagingKit
+
+extension X86Unit {
+  func enableTranslation(regime: Int, root: UInt64, identifier: UInt32) throws(Refusal) -> [Request] {
+    let definition = Self.definition.regimes[regime]
+    guard let first = definition.first.map({ X86Format.all[$0] }) else { return [Self.write(.cr0, registers[.cr0] & ~CR0.PG)] }
+    if definition.second != nil && nested.kind == .none {
+      throw Refusal(PGK_E_UNSUPPORTED, "\(definition.name) needs a unit opened with mode npt or ept")
+    }
+    guard identifier < 4096 else { throw Refusal(PGK_E_ARGUMENT, "PCID \(identifier): the last is 4095") }
+    let isLong = first == .fourLevel || first == .fiveLevel
+    var cr4 = CR4.PGE & ~model.absentCR4
+    if first != .twoLevel { cr4 |= CR4.PAE } else { cr4 |= CR4.PSE & ~model.absentCR4 }
+    if first == .fiveLevel { cr4 |= CR4.LA57 }
+    let hasIdentifiers = isLong && model.absentCR4 & CR4.PCIDE == 0
+    var efer: UInt64 = EFER.NXE & ~model.absentEFER
+    if isLong { efer |= EFER.LME | EFER.LMA }
+    // Paging begins with PCID 0; identifiers are switched on afterwards, as the manual wants it ("Process-Context Identifiers").
+    var list = [
+      Self.write(.efer, efer), Self.write(.cr4, cr4), Self.write(.cr3, root),
+      Self.write(.cr0, registers[.cr0] | CR0.PG | CR0.WP | CR0.PE),
+    ]
+    if hasIdentifiers { list += [Self.write(.cr4, cr4 | CR4.PCIDE), Self.write(.cr3, root | UInt64(identifier))] }
+    return list
+  }
+
+  func switchSpace(root: UInt64, identifier: UInt32) throws(Refusal) -> [Request] {
+    guard registers.has(CR4.PCIDE) else { return [Self.write(.cr3, root)] }
+    guard identifier < 4096 else { throw Refusal(PGK_E_ARGUMENT, "PCID \(identifier): the last is 4095") }
+    return [Self.write(.cr3, root | UInt64(identifier) | 1 << 63)]
+  }
+
+  func invalidate(scope: UInt32, address: UInt64, byteCount: UInt64, identifier: UInt32) throws(Refusal) -> [Request] {
+    let isCurrent = !registers.has(CR4.PCIDE) || identifier == registers.pcid
+    switch scope & ~PGK_SCOPE_TABLES {
+    case PGK_SCOPE_PAGE: return page(address, identifier, isCurrent)
+    case PGK_SCOPE_RANGE:
+      let pages = byteCount / 4096 + (byteCount % 4096 == 0 ? 0 : 1)
+      // As kernels do it: beyond some pages the whole space is cheaper.
+      if pages > 33 { return space(identifier, isCurrent) }
+      return (0..<pages).flatMap { page(address &+ $0 * 4096, identifier, isCurrent) }
+    case PGK_SCOPE_IDENTIFIER: return space(identifier, isCurrent)
+    default:
+      if registers.has(CR4.PCIDE) { return [Self.request(.invpcid, high: 2)] }
+      return registers.has(CR4.PGE)
+        ? [Self.write(.cr4, registers[.cr4] & ~CR4.PGE), Self.write(.cr4, registers[.cr4])] : [Self.write(.cr3, registers[.cr3])]
+    }
+  }
+
+  private func page(_ address: UInt64, _ identifier: UInt32, _ isCurrent: Bool) -> [Request] {
+    isCurrent ? [Self.request(.invlpg, low: address)] : [Self.request(.invpcid, low: address, high: UInt64(identifier) << 8)]
+  }
+
+  private func space(_ identifier: UInt32, _ isCurrent: Bool) -> [Request] {
+    isCurrent ? [Self.write(.cr3, registers[.cr3])] : [Self.request(.invpcid, high: 1 | UInt64(identifier) << 8)]
+  }
+
+  /// CR2; the error code is on the stack of the handler.
+  func readFaults(known: [Request]) throws(Refusal) -> [Request] { known.isEmpty ? [Self.request(.readRegister, register: .cr2)] : [] }
+}

@@ -1,0 +1,190 @@
+// The memory unit: registers, and the regimes that they make.
+import CPagingKit
+import PagingKit
+
+/// One x86 memory unit.
+final class X86Unit: UnitModel {
+  let state: UnitState
+  let model: X86Model
+  var registers = Registers()
+
+  // What the registers mean, computed when they change.
+  var controls = EntryControls()
+  var judgement = Judgement()
+  var masking = PointerMasking()
+  var nested: NestedControls
+  private var context = ContextTag(number: 1)
+  private var globalContext = ContextTag(number: 1)
+
+  var maxPhysical: Int { model.maxPhysical }
+
+  init(options: OptionValues, memory: PhysicalMemory) throws(OpenError) {
+    model = X86Model(options)
+    state = UnitState(options: options, sizes: PageSizes([12, 21, 22, 30]), memory: memory)
+    nested = NestedControls(context: ContextTag(number: 1))
+    registersChanged()
+  }
+
+  // MARK: Registers
+
+  func readRegister(_ index: Int) -> UInt64 { registers.values[index] }
+
+  func restoreRegisters(_ values: [UInt64]) {
+    registers = Registers(values)
+    registersChanged()
+  }
+
+  /// Computes what entries, rights and identifiers mean under the registers as they are.
+  func registersChanged() {
+    let cr4 = registers[.cr4]
+    controls = model.entryControls(efer: registers[.efer], cr4: cr4, isLegacyPAE: registers.paging == .pae)
+    judgement = Judgement()
+    judgement.writeProtect = registers[.cr0] & CR0.WP != 0
+    judgement.smep = registers.has(CR4.SMEP)
+    judgement.smap = registers.has(CR4.SMAP)
+    judgement.alignmentCheck = registers[.rflags] & 1 << 18 != 0
+    judgement.userKeys = registers.has(CR4.PKE)
+    judgement.supervisorKeys = registers.has(CR4.PKS)
+    judgement.pkru = UInt32(truncatingIfNeeded: registers[.pkru])
+    judgement.pkrs = UInt32(truncatingIfNeeded: registers[.pkrs])
+    masking = PointerMasking()
+    if registers[.cr3] & 1 << 61 != 0 { masking.userBit = 56 } else if registers[.cr3] & 1 << 62 != 0 { masking.userBit = 47 }
+    if registers.has(CR4.LAM_SUP) { masking.supervisorBit = registers.has(CR4.LA57) ? 56 : 47 }
+    setNested()
+    setContexts()
+    state.engine.permissions.clear()
+  }
+
+  private func setNested() {
+    switch model.mode {
+    case .npt: setNestedPaging()
+    case .ept: setEPT()
+    default: nested.kind = .none
+    }
+  }
+
+  private func setNestedPaging() {
+    let efer = registers[.nestedEFER]
+    let cr4 = registers[.nestedCR4]
+    let isLong = efer & EFER.LME != 0
+    let isPAE = cr4 & CR4.PAE != 0
+    nested.kind = isLong ? (cr4 & CR4.LA57 != 0 ? .nptFiveLevel : .nptFourLevel) : isPAE ? .nptPAE : .nptTwoLevel
+    nested.controls = model.entryControls(efer: efer, cr4: cr4, isLegacyPAE: !isLong && isPAE)
+    nested.controls.hasGlobal = false
+    nested.reportsFetch = cr4 & CR4.SMEP != 0 || isPAE && efer & EFER.NXE != 0
+    nested.root = registers[.nestedCR3] & (!isLong && isPAE ? 0xffff_ffe0 : isLong ? EntryBits.address : 0xffff_f000)
+  }
+
+  private func setEPT() {
+    let eptp = registers[.eptp]
+    nested.kind = eptp >> 3 & 7 == 4 ? .ept5 : .ept4
+    nested.root = eptp & EntryBits.address
+    var c = EPTControls()
+    c.reserved = model.reservedAddress
+    c.hasExecuteOnly = model.hasEPTExecuteOnly
+    c.has2MiB = model.hasEPT2MiB
+    c.has1GiB = model.hasEPT1GiB
+    c.hasFlags = eptp & 1 << 6 != 0
+    c.hasModeBasedExecute = registers[.mbec] != 0
+    c.isEager = model.isEager
+    nested.eptControls = c
+  }
+
+  /// Translations are tagged with PCID, with VPID or ASID, and under EPT with the EPT pointer's root.
+  private func setContexts() {
+    let root = nested.isEPT ? nested.root : 0
+    let machine = UInt32(registers[.vpid])
+    context = state.context(ContextIdentifiers(machine: machine, space: registers.pcid, root: root))
+    globalContext = controls.hasGlobal
+      ? state.context(ContextIdentifiers(machine: machine, space: 0, isGlobal: true, root: root)) : context
+    if nested.kind != .none {
+      nested.context = state.context(
+        ContextIdentifiers(machine: nested.isEPT ? 0 : machine, space: 0, stage: 2, root: nested.root))
+    }
+  }
+
+  var regimeIndex: Int? { Self.regimeIndex(first: registers.paging, second: nested.kind) }
+
+  // MARK: Translation
+
+  func translate(_ batch: Batch, from first: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
+    guard let observer else { return translate(batch, first, end, NoObserver()) }
+    let regime = regimeIndex.map { Self.definition.regimes[$0] }
+    let formats = (first: UInt8(regime?.first ?? Int(PGK_NO_FORMAT)), second: UInt8(regime?.second ?? Int(PGK_NO_FORMAT)))
+    // One at a time, so that the observer is told which access it sees.
+    var i = first
+    while i < end {
+      let watching = BorderObserver(observer, access: batch.accesses[i], formats: formats) { [self] in
+        rule($0, stage: $1, level: $2, kind: $3)
+      }
+      let one = translate(batch, i, i + 1, watching)
+      if one.stop != .end { return one }
+      i += 1
+    }
+    return EngineEnd(end, .end)
+  }
+
+  private func translate<Observer: WalkObserver>(_ batch: Batch, _ first: Int, _ end: Int, _ observer: Observer) -> EngineEnd {
+    let engine = state.engine
+    let isNested = nested.kind != .none
+    switch registers.paging {
+    case .fourLevel:
+      let stage = firstStage(FourLevel.self)
+      return isNested
+        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+    case .fiveLevel:
+      let stage = firstStage(FiveLevel.self)
+      return isNested
+        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+    case .pae:
+      let stage = firstStage(PAE.self)
+      return isNested
+        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+    case .twoLevel:
+      let stage = firstStage(TwoLevel.self)
+      return isNested
+        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+    default:
+      return isNested
+        ? engine.run(UnpagedGuest(context: context, nested), batch, from: first, to: end, observer)
+        : engine.run(Unpaged(context: context), batch, from: first, to: end, observer)
+    }
+  }
+
+  private func firstStage<Format: FirstStageFormat>(_ format: Format.Type) -> FirstStage<Format> {
+    FirstStage(
+      root: registers.root,
+      pointers: [registers[.pdpte0], registers[.pdpte1], registers[.pdpte2], registers[.pdpte3]],
+      // Under nested paging the PDPTEs are read by the walk; under EPT they are loaded as usual.
+      readsPointers: nested.kind != .none && !nested.isEPT,
+      controls: controls, judgement: judgement, masking: masking, context: context, globalContext: globalContext)
+  }
+
+  // MARK: Invalidation
+
+  /// Whether identifiers belong to this guest, and to this EPT root.
+  func isOwn(_ identifiers: ContextIdentifiers) -> Bool {
+    identifiers.stage == 1 && identifiers.machine == UInt32(registers[.vpid]) && identifiers.root == (nested.isEPT ? nested.root : 0)
+  }
+
+  /// Drops translations and walk-cache entries of own contexts that satisfy the condition.
+  func dropAll(where condition: @escaping (ContextIdentifiers) -> Bool) {
+    state.engine.caches.removeAll(where: state.contexts { [self] in isOwn($0) && condition($0) })
+  }
+
+  /// Drops what translates one linear address, and its walk-cache entries, for a PCID and for global pages.
+  func dropPage(_ address: UInt64, pcid: UInt32, withGlobal: Bool) {
+    let isMeant = state.contexts { [self] in isOwn($0) && ($0.isGlobal ? withGlobal : $0.space == pcid) }
+    let caches = state.engine.caches
+    caches.removePage(address, where: isMeant)
+    guard let format = registers.paging else { return }
+    for level in 1..<min(format.definition.radix.levelCount, TranslationCaches.prefixLevels) {
+      caches.prefix[level].removePrefix(of: address, shift: format.definition.radix.shift(level), where: isMeant)
+    }
+    caches.entries.removeAll()
+  }
+}
