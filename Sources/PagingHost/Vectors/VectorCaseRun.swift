@@ -117,7 +117,8 @@ struct VectorCaseRun {
     found.outcome = found.result.outcome
     if UInt32(found.outcome) == PGK_OUTCOME_LISTED { try takeListed(&found, unit) }
     if access.needsGuestPhysical {
-      found.guestPhysical = observer.guestPhysical
+      // Without a second stage, what the first gives is final.
+      found.guestPhysical = observer.guestPhysical ?? found.result.output
       try unit.observe(nil)
     }
     if consumed != 1 { found.refusal = "run consumed \(consumed) of 1 access" }

@@ -2,16 +2,14 @@ import CPagingKit
 import PagingKit
 
 /// Watches a translation for the guest-physical address of the access, which a result does not carry.
+///
+/// It is what the second stage is asked for last: all tables, and the updates of their entries, come before it.
 final class VectorObserver {
-  private var firstStageOutput: UInt64?
-  private var secondStageInput: UInt64?
-
-  /// Of the last translation; without a first stage it is what the second stage was asked for.
-  var guestPhysical: UInt64? { firstStageOutput ?? secondStageInput }
+  /// Of the last translation; nil if no second stage took part.
+  private(set) var guestPhysical: UInt64?
 
   func watch(_ unit: Unit) throws(UnitError) {
-    firstStageOutput = nil
-    secondStageInput = nil
+    guestPhysical = nil
     var observer = pgk_observer_v1()
     observer.size = UInt32(MemoryLayout<pgk_observer_v1>.size)
     observer.abi = PGK_ABI
@@ -24,7 +22,6 @@ final class VectorObserver {
   }
 
   private func see(_ step: pgk_step_v1) {
-    guard UInt32(step.kind) == PGK_STEP_TRANSLATED else { return }
-    if step.stage == 1 { firstStageOutput = step.output } else { secondStageInput = step.input }
+    if step.stage == 2 { guestPhysical = step.input }
   }
 }
