@@ -33,7 +33,7 @@ struct X86Model {
 
   static let options: [Option] = [
     Option("maxphyaddr", .model, .integer(46, in: 32...52), "MAXPHYADDR: width of physical addresses in bits (preset assumed)"),
-    Option("vendor", .model, .choice("intel", of: ["intel", "amd"]), "amd: bit 8 is reserved in a PML4E, PML5E or PDPTE that references a table"),
+    Option("vendor", .model, .choice("intel", of: ["intel", "amd"]), "amd: bit 8 is reserved in a PML4E, PML5E or PDPTE that references a table, except under nested paging"),
     Option("mode", .model, .choice("native", of: Mode.allCases.map(\.rawValue)), "native, or the name of one kind of paging: one stage; npt, ept: a guest under nested paging or EPT"),
     Option("ad_policy", .policy, .choice("commit", of: ["commit", "eager"]), "commit: accessed and dirty flags are set when the access succeeds; eager: accessed while going down"),
     Option("page1gb", .feature, .boolean(true), "1 GiB pages"),
@@ -74,7 +74,8 @@ struct X86Model {
     var c = EntryControls()
     // In PAE entries bits 62:52 are reserved as well.
     c.reserved = reservedAddress | (efer & EFER.NXE == 0 ? 1 << 63 : 0) | (isLegacyPAE ? 0x7ff << 52 : 0)
-    c.reservedUpper = isAMD && !isLegacyPAE ? EntryBits.global : 0
+    // AMD reserves bit 8 natively; under nested paging the processors and emulators compared with ignore it in guest and host tables.
+    c.reservedUpper = isAMD && mode != .npt && !isLegacyPAE ? EntryBits.global : 0
     c.reserved2MiB = 0x1f_e000
     c.reserved1GiB = has1GiB && !isLegacyPAE ? 0x3fff_e000 : .max
     c.hasPSE = cr4 & CR4.PSE != 0

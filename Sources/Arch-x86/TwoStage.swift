@@ -8,6 +8,7 @@ import PagingKit
   @usableFromInline var nested: NestedControls
 
   @inline(__always) @usableFromInline static var hasKeys: Bool { Format.hasKeys }
+  @inline(__always) @usableFromInline static var stageCount: UInt8 { 2 }
   @inline(__always) @usableFromInline var privileges: UInt32 { 0x1f }
   @inline(__always) @usableFromInline var context: ContextTag { first.context }
   @inline(__always) @usableFromInline var globalContext: ContextTag { first.globalContext }
@@ -41,7 +42,7 @@ import PagingKit
     let descent = first.walk(address, access, caches, &tables, observer)
     var result = first.result(descent, access, caches)
     result.reason = descent.reason
-    if descent.reason == .none { complete(&result, &tables.second, caches, userPage: descent.rights.has(.user)) }
+    if descent.reason == .none { complete(&result, address, &tables.second, caches, userPage: descent.rights.has(.user)) }
     result.reads = tables.second.reads
     return result
   }
@@ -52,6 +53,7 @@ import PagingKit
   @usableFromInline let context: ContextTag
   @usableFromInline let nested: NestedControls
 
+  @inline(__always) @usableFromInline static var stageCount: UInt8 { 2 }
   @inline(__always) @usableFromInline var privileges: UInt32 { 0x1f }
   @inline(__always) @usableFromInline var globalContext: ContextTag { context }
 
@@ -73,7 +75,7 @@ import PagingKit
     result.output = address
     result.rights = [.read, .write, .execute, .user, .dirty]
     result.pageShift = 52
-    complete(&result, &second, caches, userPage: true)
+    complete(&result, address, &second, caches, userPage: true)
     result.reads = second.reads
     return result
   }
@@ -90,8 +92,10 @@ func judgeSecondStage(_ rights: Rights, _ access: pgk_access_v1) -> FaultReason 
 /// The final address through the second stage, and both stages in one result.
 @inline(__always) @usableFromInline
 func complete<Observer: WalkObserver>(
-  _ result: inout WalkResult, _ second: inout NestedStage<Observer>, _ caches: TranslationCaches, userPage: Bool
+  _ result: inout WalkResult, _ input: UInt64, _ second: inout NestedStage<Observer>, _ caches: TranslationCaches, userPage: Bool
 ) {
+  second.observer.didStep(
+    PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: input, output: result.output, level: Int(result.level), stage: 1, .none)
   second.isUserPage = userPage
   var output = SecondStageOutput()
   guard second.translate(Address(result.output), for: .final, &output) else {

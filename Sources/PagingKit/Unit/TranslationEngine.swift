@@ -234,7 +234,8 @@ public import CPagingKit
     caches.counters.pointee.entryReads &+= UInt64(truncatingIfNeeded: result.reads)
     if result.reason == .none {
       observer.didStep(
-        PGK_STEP_TRANSLATED, slot: .max, entry: 0, input: address, output: result.output, level: Int(result.level), stage: 1, .none)
+        PGK_STEP_TRANSLATED, slot: .max, entry: 0, input: address, output: result.output, level: Int(result.level),
+        stage: R.stageCount, .none)
     }
   }
 

@@ -38,6 +38,9 @@ public protocol Regime {
   /// Whether addresses are not translated at all: no TLB is asked, nothing is counted as a walk.
   static var isUntranslated: Bool { get }
 
+  /// 2 if a second stage gives the final address. The regime itself tells observers where the first stage led.
+  static var stageCount: UInt8 { get }
+
   /// Bit n: accesses of privilege n are translated by this regime.
   var privileges: UInt32 { get }
   var context: ContextTag { get }
@@ -66,6 +69,7 @@ public protocol Regime {
 extension Regime {
   @inlinable @inline(__always) public static var hasKeys: Bool { false }
   @inlinable @inline(__always) public static var isUntranslated: Bool { false }
+  @inlinable @inline(__always) public static var stageCount: UInt8 { 1 }
   @inlinable @inline(__always) public func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address }
   @inlinable @inline(__always)
   public func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool { false }
