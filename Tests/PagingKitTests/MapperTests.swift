@@ -49,7 +49,7 @@ final class TestTables: TableStorage, FrameSource {
     return Address(table)
   }
 
-  func freeTable(_ table: Address<GuestPhysical>, byteCount: UInt64) {
+  func freeTable(_ table: Address<GuestPhysical>, byteCount: UInt64, alignment: UInt64) {
     #expect(owned.removeValue(forKey: table.bits) == byteCount, "a table is freed once, as it was made")
     free[byteCount, default: []].append(table.bits)
   }
@@ -212,6 +212,7 @@ let everyToyFormat = ToyFormat.all.indices
     #expect(owed(try mapper.protect(page, PageAttributes([.read, .user]))) == nil, "nothing was changed")
     let cleared = owed(try mapper.unmap(PageRange(Address(0), byteCount: 1 << 30)))
     #expect(cleared?.change == .changed && cleared?.changesTables == true)
+    #expect(cleared?.pageCount == 2 && cleared?.range == PageRange(Address(0x5000), byteCount: 0x2000))
   }
 
   @Test func `keeps what hardware has marked when rights change`() throws {

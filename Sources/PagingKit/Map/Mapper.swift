@@ -19,7 +19,7 @@ public final class Mapper<Input, Output> {
   /// What an absent entry looks like at each level. Not always zero: a format may have absent entries that are not cached.
   let absentBits: [UInt64]
   /// Tables that were unlinked and may still be in walk caches.
-  var retired: [(table: Address<Output>, byteCount: UInt64)] = []
+  var retired: [(table: Address<Output>, level: Int)] = []
 
   /// Makes an empty root. The unit must be in a state in which its encode speaks the format.
   public init(

@@ -23,7 +23,7 @@ extension Mapper {
     try checkFree(step, for: input)
     try store(leaf.bits, at: step.slot)
     return PendingInvalidation(
-      PageRange(input, byteCount: 1 << UInt64(pageShift)), .added, changesTables: changesTables,
+      page: PageRange(input, byteCount: 1 << UInt64(pageShift)), .added, changesTables: changesTables,
       unexpressed: leaf.unexpressed)
   }
 
@@ -41,7 +41,7 @@ extension Mapper {
     _ range: PageRange<Input>, _ attributes: PageAttributes
   ) throws(MapError) -> PendingInvalidation<Input> {
     try checkPagesInside(range)
-    var change = Invalidation<Input>.Change.none
+    var changed = ChangedPages<Input>()
     var unexpressed: PageAttributes.Flags = []
     try forEachLeaf(in: range) { mapping, step throws(MapError) in
       let wanted = attributes.keepingMarks(of: mapping.attributes)
@@ -49,9 +49,9 @@ extension Mapper {
       unexpressed.formUnion(leaf.unexpressed)
       guard leaf.bits != step.bits else { return }
       try self.store(leaf.bits, at: step.slot)
-      change = .changed
+      changed.insert(mapping.range)
     }
-    return PendingInvalidation(range, change, changesTables: false, unexpressed: unexpressed)
+    return PendingInvalidation(changed, of: range, changesTables: false, unexpressed: unexpressed)
   }
 
   /// Ends every mapping of the range and unlinks tables that became empty.
@@ -61,15 +61,12 @@ extension Mapper {
     try checkPagesInside(range)
     var tally = ClearedEntries()
     try clear(significant(range), in: root, at: layout.topLevel, base: 0, &tally)
-    return PendingInvalidation(range, tally.leaves > 0 ? .changed : .none, changesTables: tally.tables > 0)
+    return PendingInvalidation(tally.pages, of: range, changesTables: tally.tables > 0)
   }
 
   /// Gives back the tables that `unmap` has unlinked, once no walk cache can hold them any more.
   public func releaseRetiredTables() {
-    for (table, byteCount) in retired {
-      frames.freeTable(table, byteCount: byteCount)
-      tableByteCount -= byteCount
-    }
+    for (table, level) in retired { free(table, at: level) }
     retired.removeAll()
   }
 
@@ -85,15 +82,19 @@ extension Mapper {
         try freeTables(below: step.output, at: level - 1)
       }
     }
+    free(table, at: level)
+  }
+
+  private func free(_ table: Address<Output>, at level: Int) {
     let byteCount = layout.tableByteCount(at: level)
-    frames.freeTable(table, byteCount: byteCount)
+    frames.freeTable(table, byteCount: byteCount, alignment: layout.tableAlignment(at: level))
     tableByteCount -= byteCount
   }
 
   // MARK: Clearing
 
   struct ClearedEntries {
-    var leaves = 0
+    var pages = ChangedPages<Input>()
     var tables = 0
   }
 
@@ -105,12 +106,13 @@ extension Mapper {
       case .absent, .invalid: continue
       case .leaf:
         try store(absentBits[level], at: step.slot)
-        tally.leaves += 1
+        let input = self.base(of: step, in: table, at: level, base)
+        tally.pages.insert(mapping(of: Address(layout.canonical(input)), from: step).range)
       case .table:
         guard level > 0 else { throw .damagedEntry(slot: step.slot.bits, bits: step.bits, level: level) }
-        let before = tally.leaves
+        let before = tally.pages.count
         try clear(range, in: step.output, at: level - 1, base: self.base(of: step, in: table, at: level, base), &tally)
-        if tally.leaves > before, try isUnlinkable(step) { try unlink(step, &tally) }
+        if tally.pages.count > before, try isUnlinkable(step) { try unlink(step, &tally) }
       }
     }
   }
@@ -126,7 +128,7 @@ extension Mapper {
 
   private func unlink(_ step: TableStep<Output>, _ tally: inout ClearedEntries) throws(MapError) {
     try store(absentBits[step.level], at: step.slot)
-    retired.append((step.output, layout.tableByteCount(at: step.level - 1)))
+    retired.append((step.output, step.level - 1))
     tally.tables += 1
   }
 }

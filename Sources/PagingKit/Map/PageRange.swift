@@ -1,23 +1,25 @@
 // A run of bytes of one address space.
 
-/// `byteCount` bytes from `start`. Never empty, never past the end of the 64-bit space.
+/// From a first byte to a last one. Never empty, never past the end of the 64-bit space.
 public struct PageRange<Space>: Equatable, Hashable, Sendable {
   public let start: Address<Space>
-  public let byteCount: UInt64
+  public let last: Address<Space>
+
+  public init(from first: Address<Space>, through last: Address<Space>) {
+    precondition(first <= last, "an empty range")
+    start = first
+    self.last = last
+  }
 
   public init(_ start: Address<Space>, byteCount: UInt64) {
     precondition(byteCount > 0, "an empty range")
-    precondition(!start.bits.addingReportingOverflow(byteCount - 1).overflow, "a range past the end of the address space")
-    self.start = start
-    self.byteCount = byteCount
+    let end = start.bits.addingReportingOverflow(byteCount - 1)
+    precondition(!end.overflow, "a range past the end of the address space")
+    self.init(from: start, through: Address(end.partialValue))
   }
 
-  /// From the first byte of one address to the last byte of another, both included.
-  public init(from first: Address<Space>, through last: Address<Space>) {
-    self.init(first, byteCount: last.bits - first.bits + 1)
-  }
-
-  public var last: Address<Space> { Address(start.bits + (byteCount - 1)) }
+  /// Bytes of the range; 0 for the whole 64-bit space, whose number of bytes has 65 bits.
+  public var byteCount: UInt64 { last.bits &- start.bits &+ 1 }
 
   public func contains(_ address: Address<Space>) -> Bool { address >= start && address <= last }
   public func contains(_ other: PageRange) -> Bool { other.start >= start && other.last <= last }

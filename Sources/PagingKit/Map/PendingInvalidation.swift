@@ -10,10 +10,24 @@ public struct Invalidation<Input>: Equatable, Sendable {
     case changed
   }
 
+  /// From the first changed page to the last.
   public let range: PageRange<Input>
+  /// How many pages were changed; one page is less work than a range.
+  public let pageCount: Int
   public let change: Change
   /// Entries that point to tables were changed, not only leaves.
   public let changesTables: Bool
+}
+
+/// Collects pages as they are changed.
+struct ChangedPages<Input> {
+  var count = 0
+  var hull: PageRange<Input>?
+
+  mutating func insert(_ page: PageRange<Input>) {
+    count += 1
+    hull = hull?.union(page) ?? page
+  }
 }
 
 /// An invalidation that is owed. It must be performed or explicitly dropped; forgetting it stops the program.
@@ -22,11 +36,23 @@ public struct PendingInvalidation<Input>: ~Copyable {
   /// What the format could not express as asked, in the mapping that was made.
   public let unexpressed: PageAttributes.Flags
 
+  /// One page.
   init(
-    _ range: PageRange<Input>, _ change: Invalidation<Input>.Change, changesTables: Bool,
+    page: PageRange<Input>, _ change: Invalidation<Input>.Change, changesTables: Bool,
     unexpressed: PageAttributes.Flags = []
   ) {
-    invalidation = Invalidation(range: range, change: change, changesTables: changesTables)
+    invalidation = Invalidation(range: page, pageCount: 1, change: change, changesTables: changesTables)
+    self.unexpressed = unexpressed
+  }
+
+  /// The pages of a range that were changed.
+  init(
+    _ pages: ChangedPages<Input>, of range: PageRange<Input>, changesTables: Bool,
+    unexpressed: PageAttributes.Flags = []
+  ) {
+    invalidation = Invalidation(
+      range: pages.hull ?? range, pageCount: pages.count, change: pages.count > 0 ? .changed : .none,
+      changesTables: changesTables)
     self.unexpressed = unexpressed
   }
 

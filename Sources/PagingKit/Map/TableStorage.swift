@@ -22,5 +22,6 @@ public protocol FrameSource<Space>: AnyObject {
   associatedtype Space
   /// Zeroed bytes, aligned to `alignment` (both powers of two); nil when there are none left.
   func allocateTable(byteCount: UInt64, alignment: UInt64) -> Address<Space>?
-  func freeTable(_ table: Address<Space>, byteCount: UInt64)
+  /// With the numbers it was allocated with.
+  func freeTable(_ table: Address<Space>, byteCount: UInt64, alignment: UInt64)
 }

@@ -92,6 +92,9 @@ public final class Unit {
     return Int(consumed)
   }
 
+  /// How many operations are pending.
+  public var pendingCount: Int { table.pending(handle, nil, 0) }
+
   /// The list of pending operations, in order.
   public func pending() -> [pgk_listed_v1] {
     let count = table.pending(handle, nil, 0)
