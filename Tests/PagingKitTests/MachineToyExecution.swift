@@ -156,7 +156,7 @@ extension ToyUnit {
     guard !pending.isEmpty else { return Int64(PGK_E_PENDING) }
     for i in 0..<min(count, pending.count) where verdicts[i].kind != PGK_VERDICT_LEAVE { pending[i].answer = verdicts[i] }
     var done = 0
-    while let item = pending.first {
+    while !isStubborn, let item = pending.first {
       let access = item.listed.access
       let kind = UInt32(item.answer?.kind ?? UInt8(PGK_VERDICT_REPLAY))
       var completion = pgk_completion_v1()

@@ -40,6 +40,8 @@ final class ToyUnit {
   /// Most accesses of a group; a group that stops is listed from there on.
   var groupLength = 1
   var cachesAbsent = false
+  /// Never comes to an end with what it lists.
+  var isStubborn = false
   private(set) var message: UnsafeMutablePointer<CChar>
 
   init(_ map: UnsafePointer<pgk_physical_map_v1>) {
@@ -56,6 +58,7 @@ final class ToyUnit {
     switch name {
     case "group": groupLength = Int(value) ?? 0
     case "cacheAbsent": cachesAbsent = value == "true"
+    case "stubborn": isStubborn = value == "true"
     default: return false
     }
     return groupLength > 0

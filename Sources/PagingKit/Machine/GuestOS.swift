@@ -8,8 +8,10 @@ enum FaultAnswer: ~Copyable {
   case mapped(Mapping<Virtual, GuestPhysical>)
   /// A neighbour in the same trap has had it mapped; performing it again is enough.
   case settled
-  /// The tables are right now, or were; caches must forget.
-  case invalidate(PendingInvalidation<Virtual>)
+  /// The tables are right now; caches must forget what they were.
+  case changed(PendingInvalidation<Virtual>)
+  /// The tables allow the access and did so before: either a cache is behind them, or they are not what is wrong.
+  case inOrder(PendingInvalidation<Virtual>)
   /// The program may not do this.
   case refused
 }
@@ -86,7 +88,7 @@ public final class GuestOS {
     let mapping = try asMachineError { () throws(MapError) in try space.mapper.mapping(of: address) }
     if let mapping {
       let isFresh = fresh.contains(mapping.range) && mapping.attributes.flags.isSuperset(of: needed.union(Self.marks(for: needed)))
-      return isFresh ? .settled : .invalidate(try repair(mapping, area, needed, in: space))
+      return isFresh ? .settled : try repair(mapping, area, needed, in: space)
     }
     return .mapped(try mapOnDemand(address, area, needed, in: space, operation.access))
   }
@@ -106,17 +108,17 @@ public final class GuestOS {
     needed.contains(.write) ? .marks : .accessed
   }
 
-  /// The page is there. Its entry gets what it lacks; if it lacks nothing, a cache is behind the times.
+  /// The page is there. Its entry gets what it lacks.
   private func repair(
     _ mapping: Mapping<Virtual, GuestPhysical>, _ area: Area, _ needed: PageAttributes.Flags, in space: AddressSpace
-  ) throws(MachineError) -> PendingInvalidation<Virtual> {
+  ) throws(MachineError) -> FaultAnswer {
     var wanted = mapping.attributes
     if !wanted.flags.isSuperset(of: needed) { wanted = area.attributes.keepingMarks(of: wanted) }
     wanted.flags.formUnion(Self.marks(for: needed))
     let changed = try asMachineError { () throws(MapError) in try space.mapper.protect(mapping.range, wanted) }
-    if changed.invalidation.change != .none { return changed }
+    if changed.invalidation.change != .none { return .changed(changed) }
     counts.spuriousFaults += 1
-    return PendingInvalidation(page: mapping.range, .changed, changesTables: true)
+    return .inOrder(PendingInvalidation(page: mapping.range, .changed, changesTables: true))
   }
 
   /// Maps the largest page of the policy that fits around the address.
@@ -158,7 +160,7 @@ public struct PageCounts: Equatable, Sendable {
   /// Pages mapped on demand, by log2 of their size.
   public internal(set) var mapped: [Int: UInt64] = [:]
   public internal(set) var unmapped: UInt64 = 0
-  /// Faults of pages that were mapped and allowed: a cache was behind the tables.
+  /// Faults in pages that were mapped and allowed.
   public internal(set) var spuriousFaults: UInt64 = 0
 
   public var allMapped: UInt64 { mapped.values.reduce(0, +) }

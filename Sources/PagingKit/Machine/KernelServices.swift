@@ -65,19 +65,21 @@ final class KernelServices {
   /// Whether the unit keeps a record of its own; otherwise its list says all there is.
   var hasRecord: Bool { table.read_faults != nil && table.decode_faults != nil }
 
-  /// The whole list of accesses that fetch the record, given the values that are known so far.
+  /// The whole list of accesses that fetch the record, given those so far with their values; the same list again when
+  /// the record is complete. A service may answer with the whole list or with what is missing.
   func readFaults(known: KernelAccesses) throws(MachineError) -> KernelAccesses {
     guard let service = table.read_faults else { return known }
-    let count = known.count
-    var list = try collect("read_faults") { accesses, values, capacity in
-      // What was read stays; a service may read the values, and may write all accesses again.
-      for i in 0..<min(count, capacity) { values![i] = known.values[i] }
-      return service(self.unit.handle, accesses, values, count, capacity)
+    let answer = try collect("read_faults") { accesses, values, capacity in
+      for i in 0..<min(known.count, capacity) {
+        accesses![i] = known.accesses[i]
+        values![i] = known.values[i]
+      }
+      return service(self.unit.handle, accesses, values, known.count, capacity)
     }
-    guard list.count >= count else {
-      throw .service("read_faults", "\(list.count) accesses after \(count); expected the whole list, never a shorter one")
-    }
-    list.values.replaceSubrange(0..<count, with: known.values)
+    let isWhole = answer.count >= known.count && zip(answer.accesses, known.accesses).allSatisfy { $0.address == $1.address && $0.kind == $1.kind }
+    var list = known
+    list.accesses += answer.accesses.dropFirst(isWhole ? known.count : 0)
+    list.values += answer.values.dropFirst(isWhole ? known.count : 0)
     return list
   }
 

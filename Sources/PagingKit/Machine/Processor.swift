@@ -59,8 +59,7 @@ public final class Processor {
 
   /// Runs a batch to its end: one call of the unit where nothing stops.
   ///
-  /// `attempt` counts how often the operation that is being performed has trapped already.
-  func execute(_ batch: ProgramBatch, attempt: Int = 0) throws(MachineError) {
+  func execute(_ batch: ProgramBatch, attempt: Attempt = Attempt()) throws(MachineError) {
     var done = 0
     while done < batch.count {
       let start = done
@@ -78,7 +77,7 @@ public final class Processor {
   }
 
   /// Answers the list until it is empty.
-  private func settle(_ batch: ProgramBatch, attempt: Int) throws(MachineError) {
+  private func settle(_ batch: ProgramBatch, attempt: Attempt) throws(MachineError) {
     counts.stops += 1
     var first: UInt32?
     var rounds = 0
@@ -92,7 +91,7 @@ public final class Processor {
     }
   }
 
-  private func answer(_ list: [pgk_listed_v1], _ batch: ProgramBatch, attempt: Int) throws(MachineError) {
+  private func answer(_ list: [pgk_listed_v1], _ batch: ProgramBatch, attempt: Attempt) throws(MachineError) {
     if let recorder { for item in list { recorder.record(.listed(item), tag: item.access.tag) } }
     let answers = try answers(to: list)
     if let recorder {

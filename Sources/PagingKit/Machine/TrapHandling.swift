@@ -1,14 +1,24 @@
 // What a kernel does about faults: fetches the unit's record, puts right what it can, and has the rest performed again.
 import CPagingKit
 
+/// How an operation has fared so far.
+struct Attempt {
+  /// How often it has trapped.
+  var count = 0
+  /// The fault that it had last although tables were in order.
+  var unexplained: UInt8?
+
+  func next(unexplained: UInt8? = nil) -> Attempt { Attempt(count: count + 1, unexplained: unexplained) }
+}
+
 extension Processor {
   /// Handles reflected operations. They are the same as those in the unit's record, in the same order.
   func handleTrap(
-    _ reflected: ArraySlice<pgk_listed_v1>, _ batch: ProgramBatch, attempt: Int
+    _ reflected: ArraySlice<pgk_listed_v1>, _ batch: ProgramBatch, attempt: Attempt
   ) throws(MachineError) {
     guard let head = reflected.first else { return }
-    guard attempt < Self.mostAttempts else {
-      throw .noProgress(operation: "\(head.access.text) faults again: \(outcomeText(head))", attempts: attempt)
+    guard attempt.count < Self.mostAttempts else {
+      throw .noProgress(operation: "\(head.access.text) faults again: \(outcomeText(head))", attempts: attempt.count)
     }
     counts.traps += 1
     let served = recorder?.servedTag
@@ -17,13 +27,15 @@ extension Processor {
     let operations = try matched(try fetchRecord(attempt: attempt) ?? Array(reflected), with: reflected)
     recorder?.record(.trap(operationCount: operations.count))
 
-    var retried: [pgk_listed_v1] = []
+    var retried: [(operation: pgk_listed_v1, attempt: Attempt)] = []
     var fresh: [PageRange<Virtual>] = []
-    for operation in operations where try putRight(operation, batch, &fresh) { retried.append(operation) }
+    for operation in operations {
+      if let next = try putRight(operation, batch, &fresh, attempt) { retried.append((operation, next)) }
+    }
     recorder?.servedTag = head.access.tag
     try perform("acknowledge", try services.acknowledge(), attempt: attempt)
     recorder?.servedTag = served
-    for operation in retried { try reexecute(operation, batch, attempt: attempt + 1) }
+    for (operation, next) in retried { try reexecute(operation, batch, attempt: next) }
     try perform("trap_return", try services.trapReturn(), attempt: attempt)
   }
 
@@ -32,7 +44,7 @@ extension Processor {
   }
 
   /// The unit's own record, read as a kernel reads it. Nil if it keeps none.
-  private func fetchRecord(attempt: Int) throws(MachineError) -> [pgk_listed_v1]? {
+  private func fetchRecord(attempt: Attempt) throws(MachineError) -> [pgk_listed_v1]? {
     guard services.hasRecord else { return nil }
     var known = KernelAccesses()
     while true {
@@ -62,23 +74,32 @@ extension Processor {
     return operations
   }
 
-  /// Does what the operation needs. False if the program may not do it: then it has ended here.
+  /// Does what the operation needs before its next attempt. Nil if the program may not do it: then it has ended here.
   private func putRight(
-    _ operation: pgk_listed_v1, _ batch: ProgramBatch, _ fresh: inout [PageRange<Virtual>]
-  ) throws(MachineError) -> Bool {
-    guard operation.class_ == PGK_CLASS_GUEST_FAULT else { return true }
+    _ operation: pgk_listed_v1, _ batch: ProgramBatch, _ fresh: inout [PageRange<Virtual>], _ attempt: Attempt
+  ) throws(MachineError) -> Attempt? {
+    guard operation.class_ == PGK_CLASS_GUEST_FAULT else { return attempt.next() }
     recorder?.servedTag = operation.access.tag
     switch try os.answer(operation, in: space, fresh: fresh) {
     case .mapped(let mapping):
       fresh.append(mapping.range)
       recorder?.record(.mapped(mapping))
     case .settled: break
-    case .invalidate(let pending): try os.perform(pending, in: space)
+    case .changed(let pending): try os.perform(pending, in: space)
+    case .inOrder(let pending):
+      // The same fault once more, with caches empty: a misaligned access, or nothing behind the page. No table helps.
+      if attempt.unexplained == operation.outcome {
+        pending.drop()
+        try refuse(operation, batch)
+        return nil
+      }
+      try os.perform(pending, in: space)
+      return attempt.next(unexplained: operation.outcome)
     case .refused:
       try refuse(operation, batch)
-      return false
+      return nil
     }
-    return true
+    return attempt.next()
   }
 
   private func refuse(_ operation: pgk_listed_v1, _ batch: ProgramBatch) throws(MachineError) {
@@ -93,7 +114,7 @@ extension Processor {
   }
 
   /// Performs an operation again. What becomes of it is what becomes of the access.
-  private func reexecute(_ operation: pgk_listed_v1, _ batch: ProgramBatch, attempt: Int) throws(MachineError) {
+  private func reexecute(_ operation: pgk_listed_v1, _ batch: ProgramBatch, attempt: Attempt) throws(MachineError) {
     let index = try batch.index(of: operation.access.tag)
     var list = try services.reexecute(operation)
     guard !list.accesses.isEmpty else { throw .service("reexecute", "no access for \(operation.access.text)") }
@@ -110,18 +131,18 @@ extension Processor {
   // MARK: Kernel accesses
 
   /// Performs what a service asked for; every access must finish.
-  func perform(_ service: String, _ list: KernelAccesses, attempt: Int = 0) throws(MachineError) {
+  func perform(_ service: String, _ list: KernelAccesses, attempt: Attempt = Attempt()) throws(MachineError) {
     var list = list
     try perform(service, &list, from: 0, attempt: attempt)
   }
 
   private func perform(
-    _ service: String, _ list: inout KernelAccesses, from start: Int, attempt: Int
+    _ service: String, _ list: inout KernelAccesses, from start: Int, attempt: Attempt
   ) throws(MachineError) {
     guard list.count > start else { return }
     counts.kernelAccesses += UInt64(list.count - start)
     for i in start..<list.count { list.accesses[i].tag = UInt32(truncatingIfNeeded: i) }
-    let results = try run(&list, from: start, attempt: attempt + 1)
+    let results = try run(&list, from: start, attempt: attempt.next())
     if let bad = results.first(where: { isFault($0.outcome) }) {
       throw .kernelAccess(service, outcome: unit.architecture.outcomeName(bad.outcome))
     }
@@ -132,7 +153,7 @@ extension Processor {
   }
 
   private func run(
-    _ list: inout KernelAccesses, from start: Int, attempt: Int
+    _ list: inout KernelAccesses, from start: Int, attempt: Attempt
   ) throws(MachineError) -> [pgk_result_v1] {
     let count = list.count - start
     var results = [pgk_result_v1](repeating: pgk_result_v1(), count: count)
