@@ -52,6 +52,10 @@
   public var firstRights: Rights = .all
   /// What the format keeps of the leaf besides rights.
   public var attributes: UInt8 = 0
+  /// The level of the first stage whose entry the second could not reach; `noLevel` while it is not known.
+  public var firstLevel: UInt8 = noLevel
+
+  @inlinable public static var noLevel: UInt8 { 0xff }
 
   @inlinable public init() {}
   @inlinable public init(_ reason: FaultReason, stage: UInt8 = 1) {

@@ -1,0 +1,138 @@
+// The memory unit: registers, and the regimes that they make.
+import CPagingKit
+import PagingKit
+
+/// One Elbrus memory unit.
+final class ElbrusUnit: UnitModel {
+  /// Which of the regimes the registers select for ordinary accesses.
+  enum Selection { case physical, v6, v3, untranslatedGuest, guestV6, guestV3 }
+
+  let state: UnitState
+  let model: ElbrusModel
+  let controls: EntryControls
+  var values = ElbrusRegister.all.map { _ in UInt64(0) }
+
+  // What the registers mean, computed when they change.
+  var selection = Selection.physical
+  var physical = PhysicalRegime()
+  var nativeV6 = NativeRegime<FormatV6>()
+  var nativeV3 = NativeRegime<FormatV3>()
+  var untranslatedGuest: UntranslatedGuest
+  var guestPhysical = GuestPhysicalControls()
+  var qualifier = AccessQualifier()
+  let owed: UnsafeMutablePointer<OwedMark>
+
+  init(options: OptionValues, memory: PhysicalMemory) throws(OpenError) {
+    model = ElbrusModel(options)
+    controls = model.entryControls
+    state = UnitState(options: options, sizes: PageSizes([12, 21, 30]), memory: memory)
+    let room = GuestPhysicalStage<NoObserver>.mostOwed
+    owed = .allocate(capacity: room)
+    owed.initialize(repeating: OwedMark(place: 0, seen: 0, marks: 0, input: 0, level: 0), count: room)
+    untranslatedGuest = UntranslatedGuest(owed: owed)
+    registersChanged()
+  }
+
+  deinit { owed.deallocate() }
+
+  var isGuest: Bool { values[RegisterIndex.isGuest] != 0 }
+
+  // MARK: Translation
+
+  func translate(_ batch: Batch, from first: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
+    var i = first
+    while true {
+      let stop = start(batch, from: i, to: end, observer)
+      guard stop.stop == .fault, endsInDiagnostic(batch.accesses[stop.next]) else { return stop }
+      finishDiagnostic(batch, stop)
+      i = stop.next + 1
+      if i == end { return EngineEnd(end, .end) }
+    }
+  }
+
+  private func start(_ batch: Batch, from first: Int, to end: Int, _ observer: pgk_observer_v1?) -> EngineEnd {
+    guard observer == nil, qualifier.isPlain else { return startSingly(batch, from: first, to: end, observer) }
+    return run(batch, first, end, selection, NoObserver())
+  }
+
+  /// One at a time: the observer is told which access it sees, and qualifiers change what an access is.
+  private func startSingly(_ batch: Batch, from first: Int, to end: Int, _ observer: pgk_observer_v1?) -> EngineEnd {
+    for i in first..<end {
+      var (access, selection) = qualified(batch.accesses[i])
+      let one = Batch(accesses: &access, values: batch.values.map { $0 + i }, results: batch.results + i)
+      var stop: EngineEnd
+      if let observer {
+        stop = run(one, 0, 1, selection, watching(observer, access: batch.accesses[i]))
+      } else {
+        stop = run(one, 0, 1, selection, NoObserver())
+      }
+      stop.next += i
+      if stop.stop != .end { return stop }
+    }
+    return EngineEnd(end, .end)
+  }
+
+  private func watching(_ observer: pgk_observer_v1, access: pgk_access_v1) -> BorderObserver {
+    let regime = regimeIndex.map { Self.definition.regimes[$0] }
+    let formats = (first: UInt8(regime?.first ?? Int(PGK_NO_FORMAT)), second: UInt8(regime?.second ?? Int(PGK_NO_FORMAT)))
+    return BorderObserver(observer, access: access, formats: formats) { reason, stage, _, kind in
+      Rule.of(reason, stage: stage, kind: kind).rawValue
+    }
+  }
+
+  private func run<Observer: WalkObserver>(
+    _ batch: Batch, _ first: Int, _ end: Int, _ selection: Selection, _ observer: Observer
+  ) -> EngineEnd {
+    let engine = state.engine
+    switch selection {
+    case .v6: return engine.run(nativeV6, batch, from: first, to: end, observer)
+    case .v3: return engine.run(nativeV3, batch, from: first, to: end, observer)
+    case .physical: return engine.run(physical, batch, from: first, to: end, observer)
+    case .guestV6:
+      return engine.run(GuestRegime(first: nativeV6, second: guestPhysical, owed: owed), batch, from: first, to: end, observer)
+    case .guestV3:
+      return engine.run(GuestRegime(first: nativeV3, second: guestPhysical, owed: owed), batch, from: first, to: end, observer)
+    case .untranslatedGuest: return engine.run(untranslatedGuest, batch, from: first, to: end, observer)
+    }
+  }
+
+  /// What MAS and channel make of a load or store. A fetch has none.
+  private func qualified(_ access: pgk_access_v1) -> (pgk_access_v1, Selection) {
+    guard !qualifier.isPlain, !access.isFetch, !access.isSpecial else { return (access, selection) }
+    if qualifier.isPhysical || qualifier.isInputOutput { return (access, untranslated) }
+    guard qualifier.isLock(access, iset: model.iset) else { return (access, selection) }
+    var lock = access
+    lock.kind = UInt8(PGK_LOAD_LOCKED)
+    return (lock, selection)
+  }
+
+  /// A guest's physical addresses are guest-physical ones while GP tables are in use.
+  var untranslated: Selection { isGuest && guestPhysical.isEnabled ? .untranslatedGuest : .physical }
+
+  // MARK: Speculative loads
+
+  /// A speculative load of an illegal page is no fault.
+  private func endsInDiagnostic(_ access: pgk_access_v1) -> Bool {
+    let reason = state.engine.caches.fault.pointee.reason
+    return access.isSpeculative && UInt32(access.kind) == PGK_READ && (reason == .invalid || reason == .nonCanonical)
+  }
+
+  /// The destination gets the diagnostic value: zero, with tags that say so.
+  private func finishDiagnostic(_ batch: Batch, _ stop: EngineEnd) {
+    let access = batch.accesses[stop.next]
+    state.engine.caches.counters.pointee.accesses &+= 1
+    batch.results[stop.next] = pgk_result_v1(
+      output: stop.faultAddress, outcome: Outcome.diagnostic.rawValue, level: state.engine.caches.fault.pointee.level,
+      page_shift: 12, rights: 0, entry_reads: stop.reads)
+    guard !access.isTranslateOnly, let values = batch.values else { return }
+    values[stop.next] = pgk_value_v1()
+    values[stop.next].tags = (Self.diagnosticTag, access.size_log2 == 4 ? Self.diagnosticTag : 0)
+  }
+
+  /// Both words of a register are marked invalid.
+  static let diagnosticTag: UInt8 = 0b0101
+
+  func rule(_ reason: FaultReason, stage: UInt8, level: Int, kind: UInt32) -> UInt32 {
+    Rule.of(reason, stage: stage, kind: kind).rawValue
+  }
+}

@@ -1,0 +1,196 @@
+// A guest under the GP tables: its own tables first, each read through the second stage, then the final page.
+import CPagingKit
+import PagingKit
+
+/// A guest's translation on, in one guest format.
+struct GuestRegime<Format: ElbrusFormat>: Regime {
+  /// The guest's own tables; roots are guest-physical.
+  var first: NativeRegime<Format>
+  var second: GuestPhysicalControls
+  let owed: UnsafeMutablePointer<OwedMark>
+
+  @inline(__always) var privileges: UInt32 { first.privileges }
+  @inline(__always) var context: ContextTag { first.context }
+  @inline(__always) var globalContext: ContextTag { first.globalContext }
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { first.untagged(address, access) }
+  @inline(__always) func isCanonical(_ address: UInt64) -> Bool { first.isCanonical(address) }
+
+  @inline(__always) func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
+    let reason = first.judgement.cachedRefusal(rights, access)
+    return reason == .none ? secondStageRefusal(rights, access) : reason
+  }
+
+  /// The guest's tables, the guest's rights, the final address, and only then A and D: rights for all of them, then
+  /// the GP entries', then the guest's from the top.
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var result = WalkResult()
+    var attempts = 0
+    while true {
+      var tables = GuestTables(GuestPhysicalStage(second, access, caches, memory, observer, owed: owed), openBus: nil)
+      var output = SecondStageOutput()
+      var descent = descend(address, access, caches, &tables, observer)
+      if descent.reason == .none { translateFinal(&descent, caches, &tables, &output) }
+      result.reads &+= tables.second.reads
+      if descent.reason == .none && (descent.isUnmarked || tables.second.owedCount > 0) {
+        mark(&descent, address, access, caches, &tables, observer)
+        if descent.reason == .contention && attempts < NativeRegime<Format>.patience {
+          attempts += 1
+          continue
+        }
+      }
+      caches.keep(address, Format.self, first.controls, context, descent)
+      if descent.reason == .none && !memory.answers(output.address.bits) {
+        descent.reason = .outputHole
+        caches.fault.pointee = WalkFault(.outputHole, stage: 1)
+      }
+      result.reason = descent.reason
+      result.level = UInt8(truncatingIfNeeded: descent.level)
+      result.isNegative = descent.reason == .invalid
+      if descent.reason == .none {
+        observer.didStep(
+          PGK_STEP_TRANSLATED, slot: .max, entry: 0, input: descent.output, output: output.address.bits, level: descent.level,
+          stage: 2, .none)
+        finish(descent, access, output, &result)
+      }
+      return result
+    }
+  }
+
+  @inline(__always)
+  private func descend<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches,
+    _ tables: inout GuestTables<GuestPhysicalStage<Observer>>, _ observer: Observer
+  ) -> Descent {
+    let root = first.root(of: address)
+    let start = caches.hasPrefix ? caches.start(address, root: root, Format.radix, context, caches.prefix) : root
+    var descent = Walker<Format, GuestTables<GuestPhysicalStage<Observer>>>.descend(
+      address, from: start, isWritten: Judgement.isStore(access), stage: 1, first.controls, &tables, path: caches.path, observer)
+    if descent.reason == .none { descent.reason = first.judgement.refusal(descent.rights, access) }
+    guard descent.reason != .none else { return descent }
+    if descent.isRefusedByMemory && tables.fault.stage == 2 {
+      // Which guest table could not be read: levels are 1 to 4 here.
+      caches.fault.pointee = tables.fault
+      caches.fault.pointee.firstLevel = UInt8(truncatingIfNeeded: descent.level)
+    } else {
+      caches.fault.pointee = descent.fault(path: caches.path, hole: tables.fault)
+    }
+    return descent
+  }
+
+  @inline(__always)
+  private func translateFinal<Observer: WalkObserver>(
+    _ descent: inout Descent, _ caches: TranslationCaches, _ tables: inout GuestTables<GuestPhysicalStage<Observer>>,
+    _ output: inout SecondStageOutput
+  ) {
+    guard !tables.second.translate(Address(descent.output), for: .final, &output) else { return }
+    descent.reason = tables.second.fault.reason
+    caches.fault.pointee = tables.second.fault
+  }
+
+  @inline(never)
+  private func mark<Observer: WalkObserver>(
+    _ descent: inout Descent, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches,
+    _ tables: inout GuestTables<GuestPhysicalStage<Observer>>, _ observer: Observer
+  ) {
+    let isStore = Judgement.isStore(access)
+    if descent.isUnmarked {
+      guard mayMark(&descent, isStore, access, caches, &tables) else { return }
+    }
+    guard tables.second.settle() else {
+      descent.reason = .contention
+      caches.fault.pointee = WalkFault(.contention, stage: 1)
+      return
+    }
+    let exchange = Walker<Format, GuestTables<GuestPhysicalStage<Observer>>>.mark(
+      descent, input: address, isWritten: isStore, stage: 1, first.controls, &tables, path: caches.path, observer,
+      updates: &caches.counters.pointee.updates)
+    guard exchange != .done else { return }
+    descent.reason = exchange == .lost ? .contention : tables.fault.reason
+    caches.fault.pointee = exchange == .lost ? WalkFault(.contention, stage: 1) : tables.fault
+  }
+
+  /// Whether the GP tables let every entry be written that wants a mark. These translations read nothing that counts,
+  /// and nobody watches them: the walk has shown them already.
+  private func mayMark<Observer: WalkObserver>(
+    _ descent: inout Descent, _ isStore: Bool, _ access: pgk_access_v1, _ caches: TranslationCaches,
+    _ tables: inout GuestTables<GuestPhysicalStage<Observer>>
+  ) -> Bool {
+    var silent = GuestPhysicalStage(second, access, caches, tables.second.memory, NoObserver(), owed: owed)
+    silent.owedCount = tables.second.owedCount
+    let counted = caches.counters.pointee.secondStageReads
+    defer { caches.counters.pointee.secondStageReads = counted }
+    for i in 0..<descent.count {
+      let step = caches.path[i]
+      let isLeaf = i == descent.count - 1
+      let marked = Format.marked(step.entry, at: Int(step.level), isLeaf: isLeaf, isWritten: isStore, first.controls)
+      if marked == step.entry { continue }
+      var unused = SecondStageOutput()
+      if silent.translate(Address(step.slot), for: .tableUpdate, &unused) { continue }
+      descent.reason = silent.fault.reason
+      caches.fault.pointee = silent.fault
+      caches.fault.pointee.firstLevel = step.level
+      return false
+    }
+    tables.second.owedCount = silent.owedCount
+    return true
+  }
+
+  /// Both stages in one result; a store needs no walk only where D is set in both.
+  @inline(__always)
+  private func finish(_ descent: Descent, _ access: pgk_access_v1, _ output: SecondStageOutput, _ result: inout WalkResult) {
+    let leaf = Format.marked(
+      descent.leaf, at: descent.level, isLeaf: true, isWritten: Judgement.isStore(access), first.controls)
+    result.output = output.address.bits
+    result.rights = Format.rights(of: leaf, at: descent.level, isLeaf: true, first.controls).intersection(output.rights)
+    result.attributes = Format.attributes(of: leaf, first.controls)
+    result.pageShift = min(descent.pageShift, output.pageShift)
+    result.isGlobal = Format.isGlobal(leaf, first.controls)
+  }
+}
+
+/// A guest's addresses without translation of its own: its MMU_CR.tlb_en is 0, or the access names a physical or I/O
+/// address. The GP tables still translate.
+struct UntranslatedGuest: Regime {
+  var addressMask: UInt64 = 0xffff_ffff_ffff
+  var context = ContextTag(number: 0)
+  var second = GuestPhysicalControls()
+  let owed: UnsafeMutablePointer<OwedMark>
+  var globalContext: ContextTag { context }
+
+  @inline(__always) var privileges: UInt32 { 0b11 }
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & addressMask }
+  @inline(__always) func isCanonical(_ address: UInt64) -> Bool { true }
+  @inline(__always) func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
+    secondStageRefusal(rights, access)
+  }
+
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var result = WalkResult()
+    var stage = GuestPhysicalStage(second, access, caches, memory, observer, owed: owed)
+    var output = SecondStageOutput()
+    let isTranslated = stage.translate(Address(address), for: .final, &output)
+    result.reads = stage.reads
+    guard isTranslated else {
+      result.reason = stage.fault.reason
+      caches.fault.pointee = stage.fault
+      // No level of the guest's tables is meant.
+      caches.fault.pointee.firstLevel = WalkFault.noLevel
+      return result
+    }
+    guard stage.settle(), memory.answers(output.address.bits) else {
+      result.reason = memory.answers(output.address.bits) ? .contention : .outputHole
+      caches.fault.pointee = WalkFault(result.reason, stage: 1)
+      return result
+    }
+    result.output = output.address.bits
+    result.rights = output.rights
+    result.pageShift = output.pageShift
+    observer.didStep(
+      PGK_STEP_TRANSLATED, slot: .max, entry: 0, input: address, output: result.output, level: 0, stage: 2, .none)
+    return result
+  }
+}

@@ -1,0 +1,98 @@
+// Special operations: register accesses, flushes and probes, which only run performs.
+//
+// They are loads and stores with a MAS of their own (kernel headers mas.h, mmu_regs_access.h): the operation number of
+// the special access is the MAS with bit 8 for a store, its first operand the data, its second the address.
+import CPagingKit
+import PagingKit
+
+enum Operation: UInt64 {
+  case readRegister = 0x047
+  case writeRegister = 0x147
+  /// Address operand 1: TLB page; 3: page of the TLU caches (v6).
+  case flushPage = 0x117
+  /// Address operand 1: the whole TLB.
+  case flushAll = 0x127
+  case probeAddress = 0x02f
+  case probeEntry = 0x037
+  // Control unit: instructions of their own, no MAS.
+  case readControl = 0x200
+  case writeControl = 0x300
+}
+
+/// The address operand of a page flush.
+enum FlushKind {
+  static let page: UInt64 = 1
+  static let walkCaches: UInt64 = 3
+  static let allTLB: UInt64 = 1
+}
+
+extension ElbrusUnit {
+  func perform(_ access: pgk_access_v1, _ value: inout pgk_value_v1, isAnswered: Bool) -> SpecialEnd {
+    guard let operation = Operation(rawValue: access.address) else {
+      return .refused(Refusal(PGK_E_ARGUMENT, "special access 0x\(String(access.address, radix: 16)) is no operation of Elbrus"))
+    }
+    switch operation {
+    case .readRegister: return read(.memoryUnit(value.high >> 4 & 0xff), &value)
+    case .readControl: return read(.controlUnit(value.high), &value)
+    case .writeRegister: return write(.memoryUnit(value.high >> 4 & 0xff), value.low)
+    case .writeControl: return write(.controlUnit(value.high), value.low)
+    case .flushPage: return flushPage(kind: value.high & 7, FlushOperand(bits: value.low))
+    case .flushAll:
+      guard value.high == FlushKind.allTLB else { return noFlush("whole", value.high) }
+      state.engine.caches.counters.pointee.invalidations &+= 1
+      state.engine.caches.removeAll()
+      return .finished
+    case .probeAddress, .probeEntry:
+      let address = value.high
+      value = pgk_value_v1()
+      value.low = operation == .probeEntry ? probeEntry(address) : probeAddress(address)
+      return .finished
+    }
+  }
+
+  // MARK: Registers
+
+  /// A guest reaches its own copies of the registers that it has copies of.
+  private func index(_ place: ElbrusRegister.Place) -> Int? {
+    guard let index = ElbrusRegister.all.firstIndex(where: { $0.place == place }), ElbrusRegister.all[index].firstISET <= model.iset else { return nil }
+    return isGuest ? Self.shadows[index] ?? index : index
+  }
+
+  private static let shadows: [Int: Int] = [
+    RegisterIndex.mmuCR: RegisterIndex.shadowMMUCR, RegisterIndex.pid: RegisterIndex.shadowPID,
+    RegisterIndex.osRoot: RegisterIndex.shadowOSRoot, RegisterIndex.osWindow: RegisterIndex.shadowOSWindow,
+    RegisterIndex.osBase: RegisterIndex.shadowOSBase, RegisterIndex.coreMode: RegisterIndex.shadowCoreMode,
+  ]
+
+  private func read(_ place: ElbrusRegister.Place, _ value: inout pgk_value_v1) -> SpecialEnd {
+    guard let index = index(place) else { return noRegister(place) }
+    value = pgk_value_v1()
+    value.low = values[index]
+    return .finished
+  }
+
+  private func write(_ place: ElbrusRegister.Place, _ value: UInt64) -> SpecialEnd {
+    guard let index = index(place) else { return noRegister(place) }
+    values[index] = masked(ElbrusRegister.all[index], value)
+    registersChanged()
+    return .finished
+  }
+
+  private func noRegister(_ place: ElbrusRegister.Place) -> SpecialEnd {
+    .refused(Refusal(PGK_E_ARGUMENT, "ISET v\(model.iset) has no register \(place)"))
+  }
+
+  // MARK: Requests
+
+  static func request(_ operation: Operation, data: UInt64 = 0, address: UInt64 = 0) -> Request {
+    Request(special: operation.rawValue, low: data, high: address, privilege: Privilege.kernel)
+  }
+
+  static func write(_ register: Int, _ value: UInt64) -> Request {
+    switch ElbrusRegister.all[register].place {
+    case .memoryUnit(let number): request(.writeRegister, data: value, address: number << 4)
+    case .controlUnit(let number): request(.writeControl, data: value, address: number)
+    case .qualifier: preconditionFailure("\(ElbrusRegister.all[register].name) is no register")
+    }
+  }
+}

@@ -1,0 +1,126 @@
+// Reading and loading registers, and what their values make of translation.
+import CPagingKit
+import PagingKit
+
+/// Bits of registers that the model looks at. Kernel headers cpu_regs_types.h, mmu_regs_types.h.
+enum RegisterBits {
+  static let tlbEnabled: UInt64 = 1 << 0
+  static let separateSpaces: UInt64 = 1 << 2
+  static let tablesV6: UInt64 = 1 << 5
+  static let guestPhysicalTables: UInt64 = 1 << 36
+  static let shadowTables: UInt64 = 1 << 37
+  /// What a kernel runs with: tlb_en, set3, ipd.
+  static let runningMMUCR: UInt64 = 0x821
+}
+
+extension ElbrusUnit {
+  func readRegister(_ index: Int) -> UInt64 { values[index] }
+
+  func restoreRegisters(_ new: [UInt64]) {
+    values = new
+    registersChanged()
+  }
+
+  /// Loads registers as one change of state. Nothing is flushed by it: identifiers keep spaces and machines apart.
+  func writeRegisters(_ list: [(index: Int, value: UInt64)]) throws(Refusal) -> RegisterLoad {
+    var new = values
+    for (index, value) in list {
+      try check(ElbrusRegister.all[index], value)
+      new[index] = masked(ElbrusRegister.all[index], value)
+    }
+    let entersMachine = list.contains { $0.index == RegisterIndex.machine } && !list.contains { $0.index == RegisterIndex.isGuest }
+    if entersMachine { new[RegisterIndex.isGuest] = new[RegisterIndex.machine] == 0 ? 0 : 1 }
+    values = new
+    registersChanged()
+    return .done
+  }
+
+  private func check(_ register: ElbrusRegister, _ value: UInt64) throws(Refusal) {
+    guard value == 0 || register.firstISET <= model.iset else {
+      throw Refusal(PGK_E_UNKNOWN_BIT, "\(register.name) is there from ISET v\(register.firstISET) on; this unit is v\(model.iset)")
+    }
+    if register.name == "mas", value & 7 == 7, value != 7 {
+      throw Refusal(PGK_E_ARGUMENT, "mas 0x\(String(value, radix: 16)) is a special operation; the encoders make those")
+    }
+    if register.name == "core_mode", model.iset < 6, value & (RegisterBits.tablesV6 | RegisterBits.separateSpaces) != 0 {
+      throw Refusal(PGK_E_UNKNOWN_BIT, "core_mode: V6 tables and separate spaces are there from ISET v6 on; this unit is v\(model.iset)")
+    }
+  }
+
+  /// The bits that the register keeps on this model.
+  func masked(_ register: ElbrusRegister, _ value: UInt64) -> UInt64 {
+    let kept = value & register.mask
+    switch register.name {
+    case "u_pptb": return kept & model.physicalMask
+    case "trap_point": return kept & model.physicalMask & ~(model.iset >= 5 ? 1023 : 511)
+    default: return kept
+    }
+  }
+
+  // MARK: Meaning
+
+  /// Computes regimes and identifiers of the registers as they are.
+  func registersChanged() {
+    qualifier = AccessQualifier(mas: values[RegisterIndex.accessSpecifier], channel: values[RegisterIndex.channel])
+    let effective = EffectiveRegisters(values, isGuest: isGuest)
+    physical.addressMask = model.physicalMask
+    configure(&nativeV6, effective)
+    configure(&nativeV3, effective)
+    configureSecondStage()
+    selection = select(effective)
+    state.engine.permissions.clear()
+  }
+
+  private func configure<Format: ElbrusFormat>(_ regime: inout NativeRegime<Format>, _ effective: EffectiveRegisters) {
+    regime.controls = controls
+    regime.judgement = model.judgement
+    regime.userRoot = values[RegisterIndex.userRoot]
+    regime.osRoot = effective.osRoot
+    regime.osBase = effective.isSeparate ? effective.osBase : .max
+    regime.addressMask = model.ignoresUpperBits ? 0xffff_ffff_ffff : .max
+    regime.context = state.context(ContextIdentifiers(machine: machine, space: effective.space))
+    regime.globalContext = state.context(ContextIdentifiers(machine: machine, isGlobal: true))
+  }
+
+  private func configureSecondStage() {
+    guestPhysical.isEnabled = values[RegisterIndex.virtualControl] & RegisterBits.guestPhysicalTables != 0
+    guestPhysical.root = values[RegisterIndex.guestPhysicalRoot]
+    guestPhysical.entries = controls
+    guestPhysical.context = state.context(ContextIdentifiers(machine: machine, stage: 2))
+    untranslatedGuest.addressMask = model.physicalMask
+    untranslatedGuest.context = guestPhysical.context
+    untranslatedGuest.second = guestPhysical
+  }
+
+  /// Identifier of the machine whose translations are used and made.
+  var machine: UInt32 { isGuest ? UInt32(values[RegisterIndex.machine]) : 0 }
+
+  private func select(_ effective: EffectiveRegisters) -> Selection {
+    let isV6 = effective.hasTablesV6
+    guard effective.isTranslating else { return untranslated }
+    let isShadow = values[RegisterIndex.virtualControl] & RegisterBits.shadowTables != 0
+    if !isGuest || isShadow || !guestPhysical.isEnabled { return isV6 ? .v6 : .v3 }
+    return isV6 ? .guestV6 : .guestV3
+  }
+}
+
+/// Registers in the role that they play now: a guest has copies of its own.
+struct EffectiveRegisters {
+  let isTranslating: Bool
+  let isSeparate: Bool
+  let hasTablesV6: Bool
+  let space: UInt32
+  let osRoot: UInt64
+  let osBase: UInt64
+
+  init(_ values: [UInt64], isGuest: Bool) {
+    func value(_ native: Int, _ shadow: Int) -> UInt64 { values[isGuest ? shadow : native] }
+    let mode = value(RegisterIndex.coreMode, RegisterIndex.shadowCoreMode)
+    isTranslating = value(RegisterIndex.mmuCR, RegisterIndex.shadowMMUCR) & RegisterBits.tlbEnabled != 0
+    isSeparate = mode & RegisterBits.separateSpaces != 0
+    hasTablesV6 = mode & RegisterBits.tablesV6 != 0
+    space = UInt32(value(RegisterIndex.pid, RegisterIndex.shadowPID))
+    osRoot = value(RegisterIndex.osRoot, RegisterIndex.shadowOSRoot)
+    osBase = value(RegisterIndex.osBase, RegisterIndex.shadowOSBase)
+  }
+}
