@@ -2,7 +2,7 @@
 import CPagingKit
 import PagingKit
 
-private let plugin = PluginExport(vendor: "PagingKit", [ElbrusUnit.self])
+let plugin = PluginExport(vendor: "PagingKit", [ElbrusUnit.self])
 
 @c @implementation
 public func pgk_plugin_entry(_ hostABI: UInt32) -> UnsafePointer<pgk_plugin_v1>? { plugin.entry(hostABI: hostABI) }
