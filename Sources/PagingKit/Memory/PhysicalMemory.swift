@@ -99,7 +99,13 @@ public import CPagingKit
   }
 
   /// Whether memory or a device answers all `byteCount` bytes from the address.
-  public func exists(_ address: UInt64, byteCount: UInt64) -> Bool {
+  @inlinable @inline(__always) public func exists(_ address: UInt64, byteCount: UInt64) -> Bool {
+    let offset = address &- base
+    return offset < length && length &- offset >= byteCount || existsBeyond(address, byteCount: byteCount)
+  }
+
+  /// The same, for what is not all in the largest RAM region.
+  @inline(never) @usableFromInline func existsBeyond(_ address: UInt64, byteCount: UInt64) -> Bool {
     var next = address
     var left = byteCount
     while left > 0 {

@@ -1,0 +1,82 @@
+// The first stage's walk in any memory: physical, or a guest's through the second stage.
+import CPagingKit
+import PagingKit
+
+extension RISCVFormat {
+  /// Sv39 and wider: the bits above the input repeat its top bit. Sv32 has no such bits, and a second stage wants zeros.
+  @inline(__always) static func accepts(_ address: UInt64) -> Bool {
+    if radix.entryBytes == 4 && !isSecondStage { return true }
+    if isSecondStage { return address &>> radix.inputBits == 0 }
+    let unused = 64 &- radix.inputBits
+    return Int64(bitPattern: address &<< unused) &>> Int64(bitPattern: unused) == Int64(bitPattern: address)
+  }
+}
+
+/// Steps that both kinds of first stage share.
+enum FirstWalk<Format: RISCVFormat, Tables: TableMemory> {
+  /// A walk whose update lost against another writer starts again this often.
+  @inline(__always) static var attempts: Int { 64 }
+
+  /// From the root, or where a walk cache leads, to a leaf or a refusal.
+  @inline(__always)
+  static func descend<Observer: WalkObserver>(
+    _ root: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ controls: EntryControls, _ context: ContextTag,
+    _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
+  ) -> Descent {
+    let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
+    let start = caches.hasPrefix ? caches.start(address, root: top, Format.radix, context, caches.prefix) : top
+    let descent = Walker<Format, Tables>.descend(
+      address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer)
+    if caches.hasPrefix {
+      caches.fill(address, Format.self, controls, context, tables: descent.tableCount, path: caches.path, caches.prefix)
+    }
+    return descent
+  }
+
+  /// Step 7: sets A, and D for a store, or faults where software does that.
+  @inline(never)
+  static func mark<Observer: WalkObserver>(
+    _ descent: inout Descent, _ address: UInt64, _ access: pgk_access_v1, _ controls: EntryControls, _ caches: TranslationCaches,
+    _ tables: inout Tables, _ observer: Observer
+  ) {
+    guard controls.updates else {
+      descent.reason = descent.leaf.has(Format.A) ? .dirtyClear : .accessedClear
+      return
+    }
+    switch Walker<Format, Tables>.mark(
+      descent, input: address, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer,
+      updates: &caches.counters.pointee.updates)
+    {
+    case .done: break
+    case .lost: descent.reason = .contention
+    case .refused: descent.reason = tables.fault.reason
+    }
+  }
+
+  /// Keeps why the walk failed, for who describes the fault.
+  @inline(never)
+  static func record(_ descent: Descent, _ caches: TranslationCaches, _ memoryFault: WalkFault) {
+    if memoryFault.reason != .none {
+      caches.fault.pointee = memoryFault
+      return
+    }
+    var fault = WalkFault(descent.reason, stage: 1)
+    fault.level = UInt8(truncatingIfNeeded: descent.level)
+    fault.rights = descent.rights
+    let step = caches.path[descent.tableCount]
+    fault.slot = step.slot
+    fault.entry = step.entry.bits
+    caches.fault.pointee = fault
+  }
+}
+
+extension EntryWalkCache {
+  /// Keeps the pointers of a walk; leaves change under the hart's own updates.
+  @inline(never)
+  func remember(_ descent: Descent, _ path: UnsafeMutablePointer<PathStep>) {
+    for i in 0..<descent.tableCount {
+      var known: UInt64 = 0
+      if !find(slot: path[i].place, &known) { insert(slot: path[i].place, path[i].entry.bits) }
+    }
+  }
+}

@@ -1,0 +1,179 @@
+// The second stage: hgatp and its tables, from guest-physical to physical.
+import CPagingKit
+import PagingKit
+
+/// hgatp and what judges its entries.
+struct SecondSetting {
+  var root: UInt64
+  var controls: EntryControls
+  var context: ContextTag
+  var rights: RightsJudge
+}
+
+/// The second stage at work for one access.
+///
+/// "Guest Physical Address Translation": the algorithm of the first stage, but every access counts as a user's, the
+/// address is not sign-extended, and tables of the first stage are read and updated as by implicit loads and stores.
+struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
+  let setting: SecondSetting
+  let access: pgk_access_v1
+  let caches: TranslationCaches
+  let memory: PhysicalMemory
+  let observer: Observer
+  /// Judges without setting A and D, for hardware that writes nothing before the whole access can succeed.
+  var isTrial = false
+  var reads: UInt32 = 0
+  var fault = WalkFault()
+
+  @inline(__always)
+  init(
+    _ setting: SecondSetting, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) {
+    self.setting = setting
+    self.access = access
+    self.caches = caches
+    self.memory = memory
+    self.observer = observer
+  }
+
+  /// Reading an entry asked for R; updating it asks for W, and sets D.
+  @inline(__always) var translatesForUpdate: Bool { true }
+
+  @inline(__always)
+  mutating func translate(_ address: Address<GuestPhysical>, for purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
+    guard Format.accepts(address.bits) else { return refuse(.nonCanonical, address, purpose, Descent()) }
+    if !caches.nested.isAbsent && find(address, purpose, &output) { return true }
+    return walk(address, purpose, &output)
+  }
+
+  @inline(__always) private func isWritten(_ purpose: Purpose) -> Bool {
+    switch purpose {
+    case .tableRead: false
+    case .tableUpdate: true
+    case .final: access.isWrite
+    }
+  }
+
+  /// Why the rights do not let the purpose go on. MXR is for explicit loads only.
+  @inline(__always) private func refusal(_ rights: Rights, _ purpose: Purpose) -> FaultReason {
+    guard rights.has(.user) else { return .privilege }
+    switch purpose {
+    case .tableRead: return rights.has(.secondRead) ? .none : .readDenied
+    case .tableUpdate: return rights.has(.secondWrite) ? .none : .writeDenied
+    case .final: return setting.rights.second(rights, access)
+    }
+  }
+
+  @inline(__always)
+  private mutating func walk(_ address: Address<GuestPhysical>, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
+    let isWritten = isWritten(purpose)
+    let input = address.bits
+    var tables = PhysicalTables(memory, cache: caches.entries, stage: 2, openBus: nil)
+    let root = WalkStart(table: setting.root, level: Format.radix.levelCount &- 1)
+    var attempt = 0
+    while true {
+      let start = caches.hasSecondPrefix
+        ? caches.start(input, root: root, Format.radix, setting.context, caches.secondPrefix) : root
+      var descent = Walker<Format, PhysicalTables>.descend(
+        input, from: start, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer)
+      if caches.hasSecondPrefix {
+        caches.fill(
+          input, Format.self, setting.controls, setting.context, tables: descent.tableCount, path: caches.secondPath,
+          caches.secondPrefix)
+      }
+      if !caches.entries.isAbsent { caches.entries.remember(descent, caches.secondPath) }
+      if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
+      if descent.reason == .none && descent.isUnmarked { mark(&descent, input, isWritten, &tables) }
+      if descent.reason == .contention && attempt < FirstWalk<Format, PhysicalTables>.attempts {
+        attempt &+= 1
+        continue
+      }
+      reads &+= tables.reads
+      caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: tables.reads)
+      if descent.reason != .none {
+        if tables.fault.reason != .none { return refuse(tables.fault, address, purpose) }
+        return refuse(descent.reason, address, purpose, descent)
+      }
+      output.address = Address(descent.output)
+      output.pageShift = descent.pageShift
+      output.rights = descent.isUnmarked && isWritten ? descent.rights.union(.dirty) : descent.rights
+      if !caches.nested.isAbsent && !isTrial { fill(address, output, level: descent.level) }
+      return true
+    }
+  }
+
+  @inline(never)
+  private func mark(_ descent: inout Descent, _ input: UInt64, _ isWritten: Bool, _ tables: inout PhysicalTables) {
+    guard setting.controls.updates else {
+      descent.reason = descent.leaf.has(Format.A) ? .dirtyClear : .accessedClear
+      return
+    }
+    if isTrial { return }
+    switch Walker<Format, PhysicalTables>.mark(
+      descent, input: input, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer,
+      updates: &caches.counters.pointee.updates)
+    {
+    case .done: break
+    case .lost: descent.reason = .contention
+    case .refused: descent.reason = tables.fault.reason
+    }
+  }
+
+  // MARK: Refusals
+
+  @inline(never)
+  private mutating func refuse(
+    _ reason: FaultReason, _ address: Address<GuestPhysical>, _ purpose: Purpose, _ descent: Descent
+  ) -> Bool {
+    var fault = WalkFault(reason, stage: 2)
+    fault.level = UInt8(truncatingIfNeeded: descent.level)
+    fault.rights = descent.rights
+    if reason == .nonCanonical {
+      observer.didStep(
+        PGK_STEP_REFUSED, slot: .max, entry: 0, input: address.bits, output: 0, level: Format.radix.levelCount - 1, stage: 2, reason)
+    } else {
+      let step = caches.secondPath[descent.tableCount]
+      fault.slot = step.slot
+      fault.entry = step.entry.bits
+    }
+    return refuse(fault, address, purpose)
+  }
+
+  @inline(never)
+  private mutating func refuse(_ fault: WalkFault, _ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
+    self.fault = fault
+    self.fault.purpose = purpose
+    self.fault.guestPhysical = address.bits
+    self.fault.hasGuestPhysical = true
+    return false
+  }
+
+  // MARK: Nested TLB
+
+  @inline(never)
+  private func find(_ address: Address<GuestPhysical>, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
+    var found: UInt64 = 0
+    var sizeClass = 0
+    guard caches.nested.find(address.bits, setting.context, setting.context, &found, &sizeClass) else { return false }
+    let translation = Translation(bits: found)
+    guard !isWritten(purpose) || translation.rights.has(.dirty), refusal(translation.rights, purpose) == .none else { return false }
+    caches.counters.pointee.nestedTlbHits &+= 1
+    let shift = caches.nested.sizes.shift(ofClass: sizeClass)
+    output.address = Address(translation.page | address.bits & ((1 &<< shift) &- 1))
+    output.pageShift = shift
+    output.rights = translation.rights
+    return true
+  }
+
+  @inline(never)
+  private func fill(_ address: Address<GuestPhysical>, _ output: SecondStageOutput, level: Int) {
+    let sizeClass = caches.nested.sizes.sizeClass(ofShift: output.pageShift)
+    let shift = caches.nested.sizes.shift(ofClass: sizeClass)
+    caches.nested.removePage(address.bits) { [context = setting.context] in $0 == context }
+    caches.nested.insert(
+      address.bits, sizeClass: sizeClass, setting.context,
+      Translation(
+        output: output.address.bits & ~((1 &<< shift) &- 1), rights: output.rights, attributes: 0,
+        level: UInt64(truncatingIfNeeded: level)))
+  }
+}

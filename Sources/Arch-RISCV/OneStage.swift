@@ -1,0 +1,137 @@
+// One stage of translation: satp, or a guest's vsatp where hgatp is bare. And none at all.
+import CPagingKit
+import PagingKit
+
+/// satp or vsatp and its tables, in one format.
+struct OneStage<Format: RISCVFormat>: Regime {
+  let privileges: UInt32
+  let context: ContextTag
+  let globalContext: ContextTag
+  let root: UInt64
+  let controls: EntryControls
+  let rights: RightsJudge
+  let masking: PointerMasking
+  let updatesThenFaults: Bool
+
+  init(_ stage: FirstStage, _ contexts: StageContexts, privileges: UInt32, _ model: Model) {
+    self.privileges = privileges
+    context = contexts.own
+    globalContext = contexts.global
+    root = stage.translation.root
+    controls = stage.controls
+    rights = stage.judge
+    masking = stage.masking
+    updatesThenFaults = model.updatesThenFaults
+  }
+
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
+  @inline(__always) func isCanonical(_ address: UInt64) -> Bool { Format.accepts(address) }
+  @inline(__always) func judge(_ collected: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
+    rights.first(collected, access)
+  }
+
+  @inline(__always)
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var tables = PhysicalTables(memory, cache: caches.entries, stage: 1, openBus: nil)
+    var result = WalkResult()
+    var attempt = 0
+    while true {
+      var descent = FirstWalk<Format, PhysicalTables>.descend(root, address, access, controls, context, caches, &tables, observer)
+      if !caches.entries.isAbsent { caches.entries.remember(descent, caches.path) }
+      if descent.reason == .none { descent.reason = rights.first(descent.rights, access) }
+      var isUpdated = false
+      if descent.reason == .none && descent.isUnmarked {
+        isUpdated = true
+        if !updatesThenFaults && !memory.exists(descent.output, byteCount: access.partCount(at: address, masking)) {
+          descent.reason = .outputHole
+        } else {
+          FirstWalk<Format, PhysicalTables>.mark(&descent, address, access, controls, caches, &tables, observer)
+        }
+      }
+      if descent.reason == .contention && attempt < FirstWalk<Format, PhysicalTables>.attempts {
+        attempt &+= 1
+        continue
+      }
+      result.reads = tables.reads
+      if descent.reason == .none { finish(&result, descent, isUpdated: isUpdated, address, access, caches, memory) }
+      if descent.reason != .none {
+        FirstWalk<Format, PhysicalTables>.record(descent, caches, tables.fault)
+        result.reason = descent.reason
+        result.level = UInt8(truncatingIfNeeded: descent.level)
+      }
+      return result
+    }
+  }
+
+  @inline(__always)
+  private func finish(
+    _ result: inout WalkResult, _ descent: Descent, isUpdated: Bool, _ address: UInt64, _ access: pgk_access_v1,
+    _ caches: TranslationCaches, _ memory: PhysicalMemory
+  ) {
+    result.output = descent.output
+    result.pageShift = descent.pageShift
+    result.level = UInt8(truncatingIfNeeded: descent.level)
+    result.isGlobal = !descent.rights.has(.notGlobal)
+    result.rights = descent.rights.intersection(.firstStage)
+    if isUpdated && access.isWrite { result.rights.formUnion(.dirty) }
+    settleOutput(&result, tooWide: controls.tooWide, address, access, masking, caches, memory)
+  }
+}
+
+/// No translation: M-mode, or MODE = Bare. Addresses are physical.
+struct Untranslated: Regime {
+  let privileges: UInt32
+  let context: ContextTag
+  let masking: PointerMasking
+
+  @inline(__always) static var isUntranslated: Bool { true }
+  @inline(__always) var globalContext: ContextTag { context }
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
+  @inline(__always) func isCanonical(_ address: UInt64) -> Bool { true }
+  @inline(__always) func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason { .none }
+
+  @inline(__always)
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var result = WalkResult()
+    result.output = address
+    result.rights = .firstStage
+    result.pageShift = 64
+    result.isCacheable = false
+    // Without page tables there are no shadow-stack pages.
+    let isRefused = (Privilege.shadowStack &>> UInt32(truncatingIfNeeded: access.privilege)) & 1 != 0
+    if isRefused || !memory.exists(address, byteCount: access.partCount(at: address, masking)) {
+      caches.fault.pointee = WalkFault(isRefused ? .pageKind : .outputHole, stage: 0)
+      result.reason = caches.fault.pointee.reason
+    }
+    return result
+  }
+}
+
+/// Step 8, and whether a TLB may keep the page: only if all of it is memory, so that a hit cannot miss a hole.
+@inline(__always)
+func settleOutput(
+  _ result: inout WalkResult, tooWide: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ masking: PointerMasking,
+  _ caches: TranslationCaches, _ memory: PhysicalMemory
+) {
+  let pageSize: UInt64 = 1 &<< result.pageShift
+  let isInReach = result.output & tooWide == 0
+  if isInReach && memory.exists(result.output & ~(pageSize &- 1), byteCount: pageSize) { return }
+  result.isCacheable = false
+  if isInReach && memory.exists(result.output, byteCount: access.partCount(at: address, masking)) { return }
+  caches.fault.pointee = WalkFault(.outputHole, stage: 1)
+  caches.fault.pointee.level = result.level
+  result.reason = .outputHole
+}
+
+extension pgk_access_v1 {
+  /// Bytes of the access on the page of `address`, which is its first byte or the first on the next page.
+  @inline(__always) func partCount(at address: UInt64, _ masking: PointerMasking) -> UInt64 {
+    let room = 4096 &- (self.address & 0xfff)
+    if byteCount <= room { return byteCount }
+    return address & 0xfff == 0 ? byteCount &- room : room
+  }
+}

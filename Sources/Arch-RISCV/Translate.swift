@@ -1,0 +1,152 @@
+// Which regime an access belongs to, and the engine made concrete for each.
+import CPagingKit
+import PagingKit
+
+extension RISCVUnit {
+  func translate(_ batch: Batch, from first: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
+    guard let observer else { return translate(batch, from: first, to: end, NoObserver()) }
+    // An observer is told which access it sees, so each is a batch of its own.
+    var i = first
+    while i < end {
+      let access = batch.accesses[i]
+      let end = translate(
+        batch, from: i, to: i + 1,
+        BorderObserver(observer, access: access, formats: formats(of: access)) { reason, stage, _, kind in
+          Rule.deciding(reason, stage: stage, kind: kind).index
+        })
+      if end.stop != .end { return end }
+      i += 1
+    }
+    return EngineEnd(end, .end)
+  }
+
+  private func formats(of access: pgk_access_v1) -> (first: UInt8, second: UInt8) {
+    let isGuest = setting.isGuest(access)
+    let first = isGuest ? setting.guest.translation.mode : setting.native.translation.mode
+    return (FormatList.index(first: first), FormatList.index(second: isGuest ? setting.second.mode : .bare))
+  }
+
+  /// U and S together, VU and VS together; the others one kind of access at a time.
+  private func translate<Observer: WalkObserver>(_ batch: Batch, from first: Int, to end: Int, _ observer: Observer) -> EngineEnd {
+    let access = batch.accesses[first]
+    switch access.privilege {
+    case 0, 1: return native(batch, from: first, to: end, 0b11, observer)
+    case 3 where model.hasHypervisor, 4 where model.hasHypervisor: return guest(batch, from: first, to: end, 0b11000, observer)
+    default: return other(batch, from: first, to: end, observer)
+    }
+  }
+
+  @inline(never)
+  private func other<Observer: WalkObserver>(_ batch: Batch, from first: Int, to end: Int, _ observer: Observer) -> EngineEnd {
+    let access = batch.accesses[first]
+    guard let privilege = Privilege(rawValue: Int(access.privilege)), !access.isSpecial, privilege.allows(kind: access.kind) else {
+      return EngineEnd(first, .leave)
+    }
+    if !model.hasHypervisor && (privilege.isVirtual || privilege.isHypervisorAccess) { return EngineEnd(first, .leave) }
+    if setting.missing & privilege.bit != 0 { return missing(batch, first) }
+    var last = first + 1
+    while last < end, batch.accesses[last].privilege == access.privilege, batch.accesses[last].isFetch == access.isFetch,
+      privilege.allows(kind: batch.accesses[last].kind)
+    {
+      last += 1
+    }
+    if privilege == .m && (access.isFetch || !setting.machineModifies) {
+      return untranslated(batch, from: first, to: last, privilege.bit, PointerMasking(width: setting.native.masking.width), observer)
+    }
+    if setting.isGuest(privilege) { return guest(batch, from: first, to: last, privilege.bit, observer) }
+    return native(batch, from: first, to: last, privilege.bit, observer)
+  }
+
+  /// The instruction does not exist here and now.
+  private func missing(_ batch: Batch, _ i: Int) -> EngineEnd {
+    state.engine.caches.fault.pointee = WalkFault(.privilege, stage: 0)
+    var end = EngineEnd(i, .fault)
+    end.faultAddress = batch.accesses[i].address
+    return end
+  }
+
+  private func untranslated<Observer: WalkObserver>(
+    _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ masking: PointerMasking, _ observer: Observer
+  ) -> EngineEnd {
+    state.engine.run(
+      Untranslated(privileges: privileges, context: contexts.untranslated, masking: masking), batch, from: first, to: end, observer)
+  }
+
+  private func native<Observer: WalkObserver>(
+    _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  ) -> EngineEnd {
+    oneStage(setting.native, contexts.native, batch, from: first, to: end, privileges, observer)
+  }
+
+  private func guest<Observer: WalkObserver>(
+    _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  ) -> EngineEnd {
+    switch setting.second.mode {
+    case .bare: oneStage(setting.guest, contexts.guest, batch, from: first, to: end, privileges, observer)
+    case .sv32: guest32(batch, from: first, to: end, privileges, observer)
+    case .sv39: guest(Sv39x4.self, batch, from: first, to: end, privileges, observer)
+    case .sv48: guest(Sv48x4.self, batch, from: first, to: end, privileges, observer)
+    case .sv57: guest(Sv57x4.self, batch, from: first, to: end, privileges, observer)
+    }
+  }
+
+  private func oneStage<Observer: WalkObserver>(
+    _ stage: FirstStage, _ contexts: StageContexts, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32,
+    _ observer: Observer
+  ) -> EngineEnd {
+    let engine = state.engine
+    switch stage.translation.mode {
+    case .bare:
+      return untranslated(batch, from: first, to: end, privileges, stage.masking, observer)
+    case .sv32:
+      return engine.run(OneStage<Sv32>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
+    case .sv39:
+      return engine.run(OneStage<Sv39>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
+    case .sv48:
+      return engine.run(OneStage<Sv48>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
+    case .sv57:
+      return engine.run(OneStage<Sv57>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
+    }
+  }
+
+  private var secondSetting: SecondSetting {
+    SecondSetting(
+      root: setting.second.root, controls: setting.secondControls, context: contexts.second, rights: setting.guest.judge)
+  }
+
+  private func guestBare<Second: RISCVFormat>(_ format: Second.Type, _ privileges: UInt32) -> GuestBare<Second> {
+    GuestBare<Second>(
+      privileges: privileges, context: contexts.guest.own, rights: setting.guest.judge, masking: setting.guest.masking,
+      second: secondSetting, updatesThenFaults: model.updatesThenFaults)
+  }
+
+  /// A 32-bit guest: Sv32 or nothing over Sv32x4.
+  private func guest32<Observer: WalkObserver>(
+    _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  ) -> EngineEnd {
+    let engine = state.engine
+    if setting.guest.translation.mode == .bare {
+      return engine.run(guestBare(Sv32x4.self, privileges), batch, from: first, to: end, observer)
+    }
+    let regime = TwoStage<Sv32, Sv32x4>(setting.guest, contexts.guest, secondSetting, privileges: privileges, model)
+    return engine.run(regime, batch, from: first, to: end, observer)
+  }
+
+  @inline(__always)
+  private func guest<Second: RISCVFormat, Observer: WalkObserver>(
+    _ format: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  ) -> EngineEnd {
+    let engine = state.engine
+    let (stage, tags, second) = (setting.guest, contexts.guest, secondSetting)
+    switch stage.translation.mode {
+    case .bare, .sv32:
+      return engine.run(guestBare(Second.self, privileges), batch, from: first, to: end, observer)
+    case .sv39:
+      return engine.run(TwoStage<Sv39, Second>(stage, tags, second, privileges: privileges, model), batch, from: first, to: end, observer)
+    case .sv48:
+      return engine.run(TwoStage<Sv48, Second>(stage, tags, second, privileges: privileges, model), batch, from: first, to: end, observer)
+    case .sv57:
+      return engine.run(TwoStage<Sv57, Second>(stage, tags, second, privileges: privileges, model), batch, from: first, to: end, observer)
+    }
+  }
+}

@@ -1,0 +1,178 @@
+// A guest's translation: vsatp over hgatp.
+import CPagingKit
+import PagingKit
+
+/// vsatp in one format over hgatp in another.
+struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
+  let privileges: UInt32
+  let context: ContextTag
+  let globalContext: ContextTag
+  let root: UInt64
+  let controls: EntryControls
+  let rights: RightsJudge
+  let masking: PointerMasking
+  let second: SecondSetting
+  let updatesThenFaults: Bool
+  let asksSecondStageFirst: Bool
+
+  init(_ stage: FirstStage, _ contexts: StageContexts, _ second: SecondSetting, privileges: UInt32, _ model: Model) {
+    self.privileges = privileges
+    context = contexts.own
+    globalContext = contexts.global
+    root = stage.translation.root
+    controls = stage.controls
+    rights = stage.judge
+    masking = stage.masking
+    self.second = second
+    updatesThenFaults = model.updatesThenFaults
+    asksSecondStageFirst = model.asksSecondStageFirst
+  }
+
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
+  @inline(__always) func isCanonical(_ address: UInt64) -> Bool { First.accepts(address) }
+  @inline(__always) func judge(_ collected: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
+    let reason = rights.first(collected, access)
+    return reason == .none ? rights.second(collected, access) : reason
+  }
+
+  /// First-stage entries through the second stage; the leaf's rights; its A and D; then the final address.
+  @inline(__always)
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    typealias Tables = GuestTables<GuestStage<Second, Observer>>
+    var tables = Tables(GuestStage(second, access, caches, memory, observer), openBus: nil)
+    var result = WalkResult()
+    var output = SecondStageOutput()
+    var attempt = 0
+    while true {
+      var descent = FirstWalk<First, Tables>.descend(root, address, access, controls, context, caches, &tables, observer)
+      if descent.reason == .none && asksSecondStageFirst { askFinal(&descent, &tables, isTrial: !updatesThenFaults, &output) }
+      if descent.reason == .none { descent.reason = rights.first(descent.rights, access) }
+      var isUpdated = false
+      if descent.reason == .none && descent.isUnmarked {
+        isUpdated = true
+        if !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
+        if descent.reason == .none { FirstWalk<First, Tables>.mark(&descent, address, access, controls, caches, &tables, observer) }
+      }
+      if descent.reason == .contention && attempt < FirstWalk<First, Tables>.attempts {
+        attempt &+= 1
+        continue
+      }
+      if descent.reason == .none && !(asksSecondStageFirst && updatesThenFaults) {
+        if !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
+        if descent.reason == .none { askFinal(&descent, &tables, isTrial: false, &output) }
+      }
+      result.reads = tables.second.reads
+      if descent.reason == .none {
+        let first = isUpdated && access.isWrite ? descent.rights.union(.dirty) : descent.rights
+        combine(&result, descent, first, output)
+        settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory)
+      } else {
+        FirstWalk<First, Tables>.record(descent, caches, tables.fault)
+        result.reason = descent.reason
+        result.level = UInt8(truncatingIfNeeded: descent.level)
+      }
+      return result
+    }
+  }
+
+  /// The second stage for the address of the access itself.
+  @inline(__always)
+  private func askFinal<Observer: WalkObserver>(
+    _ descent: inout Descent, _ tables: inout GuestTables<GuestStage<Second, Observer>>, isTrial: Bool, _ output: inout SecondStageOutput
+  ) {
+    tables.second.isTrial = isTrial
+    if !tables.second.translate(Address(descent.output), for: .final, &output) {
+      tables.fault = tables.second.fault
+      descent.reason = tables.fault.reason
+    }
+    tables.second.isTrial = false
+  }
+
+  /// Whether the access will succeed in the second stage and find memory, without a trace.
+  @inline(never)
+  private func tryFinal<Observer: WalkObserver>(
+    _ descent: inout Descent, _ tables: inout GuestTables<GuestStage<Second, Observer>>, _ address: UInt64, _ access: pgk_access_v1,
+    _ memory: PhysicalMemory
+  ) {
+    var output = SecondStageOutput()
+    // Where A and D are software's, a first stage that lacks them faults before the second is asked.
+    if descent.isUnmarked && !controls.updates && !asksSecondStageFirst { return }
+    askFinal(&descent, &tables, isTrial: true, &output)
+    if descent.reason == .none && !memory.exists(output.address.bits, byteCount: access.partCount(at: address, masking)) {
+      descent.reason = .outputHole
+    }
+  }
+
+  @inline(__always)
+  private func combine(_ result: inout WalkResult, _ descent: Descent, _ first: Rights, _ output: SecondStageOutput) {
+    result.output = output.address.bits
+    result.pageShift = min(descent.pageShift, output.pageShift)
+    result.level = UInt8(truncatingIfNeeded: descent.level)
+    result.isGlobal = !first.has(.notGlobal)
+    result.rights = combined(first, output.rights)
+  }
+}
+
+/// A guest without a first stage: its addresses are guest-physical.
+struct GuestBare<Second: RISCVFormat>: Regime {
+  let privileges: UInt32
+  let context: ContextTag
+  let rights: RightsJudge
+  let masking: PointerMasking
+  let second: SecondSetting
+  let updatesThenFaults: Bool
+
+  @inline(__always) var globalContext: ContextTag { context }
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
+  @inline(__always) func isCanonical(_ address: UInt64) -> Bool { Second.accepts(address) }
+  @inline(__always) func judge(_ collected: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
+    if (Privilege.shadowStack &>> UInt32(truncatingIfNeeded: access.privilege)) & 1 != 0 { return .pageKind }
+    return rights.second(collected, access)
+  }
+
+  @inline(__always)
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var stage = GuestStage<Second, Observer>(second, access, caches, memory, observer)
+    var result = WalkResult()
+    if (Privilege.shadowStack &>> UInt32(truncatingIfNeeded: access.privilege)) & 1 != 0 {
+      caches.fault.pointee = WalkFault(.pageKind, stage: 1)
+      result.reason = .pageKind
+      return result
+    }
+    var output = SecondStageOutput()
+    var isDone = true
+    if !updatesThenFaults {
+      stage.isTrial = true
+      isDone = stage.translate(Address(address), for: .final, &output)
+      stage.isTrial = false
+      if isDone && !memory.exists(output.address.bits, byteCount: access.partCount(at: address, masking)) {
+        stage.fault = WalkFault(.outputHole, stage: 1)
+        isDone = false
+      }
+    }
+    if isDone { isDone = stage.translate(Address(address), for: .final, &output) }
+    result.reads = stage.reads
+    guard isDone else {
+      caches.fault.pointee = stage.fault
+      result.reason = stage.fault.reason
+      result.level = stage.fault.level
+      return result
+    }
+    result.output = output.address.bits
+    result.pageShift = output.pageShift
+    result.rights = combined(.firstStage, output.rights)
+    settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory)
+    return result
+  }
+}
+
+/// Rights of both stages in one byte; a store needs no walk only if D is set in both.
+@inline(__always)
+private func combined(_ first: Rights, _ second: Rights) -> Rights {
+  let lower = first.rawValue & 0x0f
+  return Rights(rawValue: lower | second.rawValue & 0xe0 | first.rawValue & second.rawValue & Rights.dirty.rawValue)
+}
