@@ -176,10 +176,11 @@ enum OneLevelMachine {
     if outcome == 0 || state.isEager && outcome == 2, state.bug != .update { store(state, slot, entry | 8) }
     if state.bug == .stray { store(state, slot ^ 8, 0xbad) }
     var output = (entry & ~0xfff | access.address & 0xfff) & (1 << state.width - 1)
-    observe(state, access, stage: 1, input: access.address, output: output)
+    observe(state, access, PGK_STEP_LEAF, stage: 1, input: access.address, output: output)
     let guest = output
     output &+= state.registers[offset]
-    observe(state, access, stage: 2, input: guest, output: output)
+    observe(state, access, PGK_STEP_LEAF, stage: 2, input: guest, output: output)
+    observe(state, access, PGK_STEP_TRANSLATED, stage: 2, input: access.address, output: output)
     if state.bug == .output { output += 1 }
     result.pointee = pgk_result_v1()
     result.pointee.output = output
@@ -199,10 +200,12 @@ enum OneLevelMachine {
     return 1
   }
 
-  private static func observe(_ state: State, _ access: pgk_access_v1, stage: UInt8, input: UInt64, output: UInt64) {
+  private static func observe(
+    _ state: State, _ access: pgk_access_v1, _ kind: UInt32, stage: UInt8, input: UInt64, output: UInt64
+  ) {
     guard let observer = state.observer else { return }
     var step = pgk_step_v1()
-    (step.kind, step.stage, step.input, step.output) = (UInt8(PGK_STEP_TRANSLATED), stage, input, output)
+    (step.kind, step.stage, step.input, step.output) = (UInt8(kind), stage, input, output)
     var access = access
     observer.step(observer.context, &access, &step)
   }

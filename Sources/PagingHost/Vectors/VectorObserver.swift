@@ -3,7 +3,7 @@ import PagingKit
 
 /// Watches a translation for the guest-physical address of the access, which a result does not carry.
 ///
-/// It is what the second stage is asked for last: all tables, and the updates of their entries, come before it.
+/// It is what the second stage walks for last: all tables, and the updates of their entries, come before it.
 final class VectorObserver {
   /// Of the last translation; nil if no second stage took part.
   private(set) var guestPhysical: UInt64?
@@ -22,6 +22,7 @@ final class VectorObserver {
   }
 
   private func see(_ step: pgk_step_v1) {
-    if step.stage == 2 { guestPhysical = step.input }
+    // The end of a translation speaks of the whole, not of an entry.
+    if step.stage == 2, UInt32(step.kind) != PGK_STEP_TRANSLATED { guestPhysical = step.input }
   }
 }
