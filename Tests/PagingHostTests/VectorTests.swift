@@ -162,6 +162,22 @@ private let good = #"""
   }
 }
 
+@Suite struct `What was found for an access` {
+  @Test func `has a guest-physical address as a raw word, or beside the words, or not at all`() {
+    var found = VectorFound()
+    var listed = pgk_listed_v1()
+    listed.word_count = 2
+    listed.words.1 = 0x1234
+    listed.guest_physical = 0x5678
+    found.listed = listed
+    #expect(found.value(of: .guestPhysical, gpaWord: 1) == 0x1234)
+    #expect(found.value(of: .guestPhysical, gpaWord: -1) == nil)
+    found.listed?.flags = UInt8(PGK_LISTED_HAS_GUEST_PHYSICAL)
+    #expect(found.value(of: .guestPhysical, gpaWord: -1) == 0x5678)
+    #expect(found.value(of: .guestPhysical, gpaWord: 2) == 0x5678)
+  }
+}
+
 @Suite struct `A verification` {
   @Test func `keeps the order of its files, however many run at a time`() {
     let texts = (1...9).map { count in header() + String(repeating: vector(good), count: count * 7 % 10) }

@@ -117,7 +117,7 @@ struct VectorCaseRun {
     found.outcome = found.result.outcome
     if UInt32(found.outcome) == PGK_OUTCOME_LISTED { try takeListed(&found, unit) }
     if access.needsGuestPhysical {
-      // Without a second stage, what the first gives is final.
+      // Without any table, addresses are not translated.
       found.guestPhysical = observer.guestPhysical ?? found.result.output
       try unit.observe(nil)
     }

@@ -28,7 +28,7 @@ struct VectorFound {
 
   /// A raw word, if this outcome has it.
   func word(_ index: Int) -> UInt64? {
-    guard let listed, index < min(8, Int(listed.word_count)) else { return nil }
+    guard let listed, (0..<min(8, Int(listed.word_count))).contains(index) else { return nil }
     return withUnsafeBytes(of: listed.words) { $0.load(fromByteOffset: index * 8, as: UInt64.self) }
   }
 

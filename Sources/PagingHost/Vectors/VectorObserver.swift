@@ -3,13 +3,18 @@ import PagingKit
 
 /// Watches a translation for the guest-physical address of the access, which a result does not carry.
 ///
-/// It is what the second stage walks for last: all tables, and the updates of their entries, come before it.
+/// It is where the leaf of the first stage leads. Only entries are looked at: they mean the same in every back end, while
+/// the order of their updates, and what is said of a translation as a whole, do not.
 final class VectorObserver {
-  /// Of the last translation; nil if no second stage took part.
-  private(set) var guestPhysical: UInt64?
+  private var leafOutput: UInt64?
+  private var secondStageInput: UInt64?
+
+  /// Of the last translation; without tables in the first stage it is what the second is asked for. Nil if neither has any.
+  var guestPhysical: UInt64? { leafOutput ?? secondStageInput }
 
   func watch(_ unit: Unit) throws(UnitError) {
-    guestPhysical = nil
+    leafOutput = nil
+    secondStageInput = nil
     var observer = pgk_observer_v1()
     observer.size = UInt32(MemoryLayout<pgk_observer_v1>.size)
     observer.abi = PGK_ABI
@@ -22,7 +27,10 @@ final class VectorObserver {
   }
 
   private func see(_ step: pgk_step_v1) {
-    // The end of a translation speaks of the whole, not of an entry.
-    if step.stage == 2, UInt32(step.kind) != PGK_STEP_TRANSLATED { guestPhysical = step.input }
+    switch (UInt32(step.kind), step.stage) {
+    case (PGK_STEP_LEAF, 1): leafOutput = step.output
+    case (PGK_STEP_LEAF, 2): secondStageInput = step.input
+    default: break
+    }
   }
 }
