@@ -134,7 +134,8 @@
     return start
   }
 
-  /// Fills the caches with the table entries, `count` of them, that a walk went through, except those whose accessed flag is not set yet.
+  /// Fills the caches with the table entries, `count` of them, that a walk went through, down to the first whose accessed
+  /// flag is not set: a link below it would let later walks pass it by, and the flag would never be set.
   @inlinable @inline(__always)
   public func fill<Format: PageTableFormat>(
     _ input: UInt64, _ format: Format.Type, _ controls: Format.Controls, _ context: ContextTag, tables count: Int,
@@ -144,9 +145,8 @@
     while i < count {
       let step = path[i]
       let level = Int(step.level)
-      if level < Self.prefixLevels, !caches[level].isAbsent,
-        step.entry == Format.marked(step.entry, at: level, isLeaf: false, isWritten: false, controls)
-      {
+      guard step.entry == Format.marked(step.entry, at: level, isLeaf: false, isWritten: false, controls) else { return }
+      if level < Self.prefixLevels, !caches[level].isAbsent {
         caches[level].insert(input, shift: Format.radix.shift(level), context, table: step.next, rights: step.rights)
       }
       i &+= 1
