@@ -40,7 +40,8 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
           continue
         }
       }
-      caches.keep(address, Format.self, first.controls, context, descent)
+      // A link whose way through the GP tables still owes marks is not kept: it would be the last to owe them.
+      if tables.second.owedCount == 0 { caches.keep(address, Format.self, first.controls, context, descent) }
       if descent.reason == .none && !memory.answers(output.address.bits) {
         descent.reason = .outputHole
         caches.fault.pointee = WalkFault(.outputHole, stage: 1)
