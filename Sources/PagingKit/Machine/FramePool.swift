@@ -13,6 +13,7 @@ struct FramePool {
   /// Blocks that were freed, by log2 of their size. An entry counts only while `isFree` has it.
   private var stacks = [[UInt64]](repeating: [], count: 64)
   private var isFree = [Set<UInt64>](repeating: [], count: 64)
+  private var freeBlockCount = 0
 
   init(_ range: Range<UInt64>) {
     next = range.lowerBound
@@ -37,13 +38,16 @@ struct FramePool {
     while shift < 62, isFree[shift].remove(address ^ (1 << UInt64(shift))) != nil {
       address &= ~(1 << UInt64(shift))
       shift += 1
+      freeBlockCount -= 1
     }
     isFree[shift].insert(address)
+    freeBlockCount += 1
     stacks[shift].append(address)
   }
 
   /// A freed block of the size, or the lower part of a larger one.
   private mutating func takeFreed(_ shift: Int) -> UInt64? {
+    guard freeBlockCount > 0 else { return nil }
     for larger in shift..<63 {
       guard let block = popFreed(larger) else { continue }
       for part in (shift..<larger).reversed() { release(block + 1 << UInt64(part), shift: part) }
@@ -54,7 +58,10 @@ struct FramePool {
 
   private mutating func popFreed(_ shift: Int) -> UInt64? {
     while let block = stacks[shift].popLast() {
-      if isFree[shift].remove(block) != nil { return block }
+      if isFree[shift].remove(block) != nil {
+        freeBlockCount -= 1
+        return block
+      }
     }
     return nil
   }

@@ -10,7 +10,8 @@ public struct MemoryPlan {
     case addressOnly
   }
 
-  /// For the kernel and its tables. Nil: an eighth of the whole.
+  /// For the kernel and its tables. Nil: 512 MiB, or an eighth of the whole if that is less; data then begins low, where
+  /// entries of every page size reach it.
   public var tableByteCount: UInt64?
   /// For the pages of programs. Nil: the rest.
   public var dataByteCount: UInt64?
@@ -32,7 +33,7 @@ public struct MemoryPlan {
 
   func byteCounts(outputBits: Int) -> (table: UInt64, data: UInt64) {
     let whole: UInt64 = 1 << UInt64(min(outputBits, Self.presetShift))
-    let table = tableByteCount ?? whole / 8
+    let table = tableByteCount ?? min(whole / 8, 512 << 20)
     return (table, dataByteCount ?? max(whole, table) - table)
   }
 }
