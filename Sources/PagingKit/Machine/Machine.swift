@@ -73,9 +73,10 @@ public final class Machine {
     return index
   }
 
-  /// What keeps a machine from running natively under a regime.
+  /// What keeps a machine from running natively under a regime. The name of a guest's regime is that of both stages.
   private static func obstacle(_ regime: pgk_regime_v1) -> String? {
-    if regime.second_format != PGK_NO_FORMAT { return "it has a second stage, whose tables only a hypervisor fills" }
+    let isGuests = regime.second_format != PGK_NO_FORMAT || String(cString: regime.name).contains("/")
+    if isGuests { return "it is a guest's, with a second stage that only a hypervisor fills or switches off" }
     if regime.first_format == PGK_NO_FORMAT { return "it has no tables to fill" }
     return nil
   }
