@@ -16,8 +16,8 @@ struct ElbrusModel: Sendable {
     ignoresUpperBits = options.choice("canonical") == "ignore"
     marksEntries = options.choice("ad_policy") == "hardware"
     let order = options.choice("fault_order")
-    isPresentFirst = order.hasPrefix("P,V")
-    isWriteFirst = order.hasSuffix("W,PV,NON_EX")
+    isPresentFirst = order.hasPrefix("P-V")
+    isWriteFirst = order.hasSuffix("W-PV-NON_EX")
   }
 
   var hasVirtualisation: Bool { iset >= 6 }
@@ -45,7 +45,7 @@ struct ElbrusModel: Sendable {
     Option("ad_policy", .policy, .choice("hardware", of: ["hardware", "ignore"]), "A in every entry read and D in the leaf of a store, set if nothing refuses the access; or never set"),
     Option(
       "fault_order", .policy,
-      .choice("V,P,PV,W,NON_EX", of: ["V,P,PV,W,NON_EX", "V,P,W,PV,NON_EX", "P,V,PV,W,NON_EX", "P,V,W,PV,NON_EX"]),
+      .choice("V-P-PV-W-NON_EX", of: ["V-P-PV-W-NON_EX", "V-P-W-PV-NON_EX", "P-V-PV-W-NON_EX", "P-V-W-PV-NON_EX"]),
       "which check comes first; hardware priority is not published"),
   ]
 }

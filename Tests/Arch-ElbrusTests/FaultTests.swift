@@ -56,7 +56,7 @@ private let page = Mapped.page
     let m = try Mapped(shape, iset: iset)
     m.tables[address] = m.tables.privileged
     #expect(try m.bench.write(address).faultType == 1 << 8)
-    let other = try Mapped(shape, iset: iset, [("fault_order", "P,V,PV,W,NON_EX")])
+    let other = try Mapped(shape, iset: iset, [("fault_order", "P-V-PV-W-NON_EX")])
     other.tables[address] = 0
     #expect(try other.bench.read(address).outcome == "page_miss")
   }
@@ -115,7 +115,7 @@ private let page = Mapped.page
 
   @Test(arguments: Shapes.all)
   func `are checked PV before W, unless the policy turns it round`(_ shape: Tables.Shape, _ iset: Int) throws {
-    for (order, outcome) in [("V,P,PV,W,NON_EX", "priv_page"), ("V,P,W,PV,NON_EX", "nwrite_page")] {
+    for (order, outcome) in [("V-P-PV-W-NON_EX", "priv_page"), ("V-P-W-PV-NON_EX", "nwrite_page")] {
       let m = try Mapped(shape, iset: iset, [("fault_order", order)])
       m.tables[address] = m.tables[address] & ~Tables.writable | m.tables.privileged
       #expect(try m.bench.write(address).outcome == outcome)

@@ -5,7 +5,8 @@ import Testing
 /// Files of `Tests/Fixtures/vectors`; each names its back end, which is loaded as a user's would be.
 private let files = [
   "x86-2level", "x86-pae", "x86-4level", "x86-5level", "x86-npt", "x86-ept", "riscv-sv32", "riscv-sv39", "riscv-sv48",
-  "riscv-sv57", "riscv-two-stage", "riscv-two-stage-rv32", "riscv-mprv", "riscv-hlv",
+  "riscv-sv57", "riscv-two-stage", "riscv-two-stage-rv32", "riscv-mprv", "riscv-hlv", "elbrus-v3", "elbrus-v6",
+  "elbrus-v6-separate", "elbrus-gp",
 ]
 
 private let catalogue = Catalogue.load()
