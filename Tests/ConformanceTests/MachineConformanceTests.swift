@@ -16,11 +16,15 @@ struct NativeRegime: CustomTestStringConvertible, Sendable {
     }
   }
 
-  func machine(pageShift: Int? = nil, backing: MemoryPlan.Backing = .addressOnly) throws -> Machine {
+  func hasOption(_ name: String) -> Bool { architecture.options.contains { String(cString: $0.name) == name } }
+
+  func machine(
+    pageShift: Int? = nil, backing: MemoryPlan.Backing = .addressOnly, options: [(name: String, value: String)] = []
+  ) throws -> Machine {
     try Machine(
       architecture,
       MachineConfiguration(
-        regime: regime, pageShift: pageShift,
+        regime: regime, options: options, pageShift: pageShift,
         memory: MemoryPlan(tableByteCount: 64 << 20, dataByteCount: 3 << 30, dataBacking: backing)))
   }
 }
@@ -50,9 +54,13 @@ struct NativeRegime: CustomTestStringConvertible, Sendable {
     #expect(machine.counters()["programFaults"] == 0)
   }
 
-  @Test(arguments: NativeRegime.all)
-  func `moves data as a straight-line interpreter does, in spaces that do not meet`(_ native: NativeRegime) throws {
-    let machine = try native.machine(backing: .backed)
+  @Test(arguments: NativeRegime.all, [1, 2, 5] as [UInt64])
+  func `moves data as a straight-line interpreter does, in groups and in spaces that do not meet`(
+    _ native: NativeRegime, _ groupLength: UInt64
+  ) throws {
+    let isGrouped = groupLength > 1
+    guard !isGrouped || native.hasOption("grouping") else { return }
+    let machine = try native.machine(backing: .backed, options: isGrouped ? [("grouping", "marked")] : [])
     var random = SplitMix64(seed: 2)
     let spaces = [machine.space, try machine.makeSpace(), try machine.makeSpace()]
     var memory: [[UInt64: UInt8]] = [[:], [:], [:]]
@@ -64,7 +72,7 @@ struct NativeRegime: CustomTestStringConvertible, Sendable {
         accesses.append(pgk_access_v1(
           address: 0x40_0000 + random.next(below: 12 << 12), kind: UInt8(random.next(below: 2) == 0 ? PGK_READ : PGK_WRITE),
           size_log2: UInt8(random.next(below: 4)), privilege: machine.programPrivilege,
-          flags: UInt8(PGK_HAS_VALUE | PGK_END_OF_GROUP), tag: UInt32(i)))
+          flags: UInt8(PGK_HAS_VALUE | (random.next(below: groupLength) == 0 ? PGK_END_OF_GROUP : 0)), tag: UInt32(i)))
         values.append(pgk_value_v1())
         values[i].low = random.next()
       }

@@ -40,8 +40,14 @@ extension ToyUnit {
   /// An access behind one that stopped: not performed, only judged.
   private func judged(_ access: pgk_access_v1, _ value: pgk_value_v1) -> pgk_listed_v1 {
     do {
-      for address in parts(of: access) { _ = try translate(access, address) }
-      return listed(access, value, PGK_CLASS_COLLATERAL)
+      var outputs: [UInt64] = []
+      for address in parts(of: access) { outputs.append(try translate(access, address).output) }
+      let isDevice = access.kind != PGK_SPECIAL && access.flags & UInt8(PGK_TRANSLATE_ONLY) == 0
+        && region(outputs[0])!.kind == PGK_REGION_DEVICE
+      var item = listed(access, value, isDevice ? PGK_CLASS_DEVICE : PGK_CLASS_COLLATERAL)
+      item.guest_physical = outputs[0]
+      item.flags = UInt8(PGK_LISTED_HAS_GUEST_PHYSICAL)
+      return item
     } catch {
       return listed(access, value, error)
     }

@@ -2,16 +2,17 @@ import CPagingKit
 import PagingKit
 import Testing
 
-/// A device that writes down what reached it.
+/// A device that writes down what reached it, and what it saw in memory at that time.
 final class Logbook: Device {
   var lines: [String] = []
+  var seen: () -> UInt64 = { 0 }
   func load(at offset: UInt64, byteCount: Int) -> pgk_value_v1 {
-    lines.append("load \(offset)")
+    lines.append("load \(offset) after \(seen())")
     var value = pgk_value_v1()
     value.low = 1000 + UInt64(lines.count)
     return value
   }
-  func store(_ value: pgk_value_v1, at offset: UInt64, byteCount: Int) { lines.append("store \(offset) = \(value.low)") }
+  func store(_ value: pgk_value_v1, at offset: UInt64, byteCount: Int) { lines.append("store \(offset) = \(value.low) after \(seen())") }
 }
 
 @Suite struct `Device accesses` {
@@ -21,17 +22,25 @@ final class Logbook: Device {
     let range = PageRange<GuestPhysical>(Address(0x8000_0000), byteCount: 0x1000)
     let machine = try makeMachine(options: unitVariants[variant], backing: .backed, devices: [(range, log)])
     try machine.map(PageRange(Address(0x70_0000), byteCount: 0x1000), to: range.start, pageShift: 12, .program)
+    log.seen = { [unowned machine] in
+      guard let place = try? machine.space.mapper.translate(Address(0x60_0000)) else { return 0 }
+      return machine.memory.bytes(at: place, byteCount: 8)!.load(as: UInt64.self)
+    }
     var random = SplitMix64(seed: seed)
     var program = Program()
     var expected: [String] = []
     var answers: [Int: UInt64] = [:]
+    var stored = 0
     for i in 0..<600 {
       let isStore = random.next(below: 2) == 0
       if random.next(below: 3) == 0 {
         let offset = random.next(below: 64) * 8
         program.append(isStore ? PGK_WRITE : PGK_READ, 0x70_0000 + offset, value: UInt64(i), flags: PGK_HAS_VALUE)
-        expected.append(isStore ? "store \(offset) = \(i)" : "load \(offset)")
+        expected.append((isStore ? "store \(offset) = \(i)" : "load \(offset)") + " after \(stored)")
         if !isStore { answers[i] = 1000 + UInt64(expected.count) }
+      } else if random.next(below: 2) == 0 {
+        program.append(PGK_WRITE, 0x60_0000, value: UInt64(i), flags: PGK_HAS_VALUE)
+        stored = i
       } else {
         program.append(isStore ? PGK_WRITE : PGK_READ, random.next(below: 200) << 12, value: UInt64(i), flags: PGK_HAS_VALUE)
       }
