@@ -1,0 +1,24 @@
+// What goes to the terminal, and how far long work is.
+import Glibc
+
+enum Console {
+  /// Writes everything now; a reader that went away ends the program as any other pipe does.
+  static func write(_ text: String) { write(text, to: STDOUT_FILENO) }
+
+  static func warn(_ text: String) { write("paging: \(text)\n", to: STDERR_FILENO) }
+
+  static func write(_ text: String, to descriptor: Int32) {
+    var text = text
+    text.withUTF8 { bytes in
+      var done = 0
+      while done < bytes.count {
+        let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        if count < 0 && errno == EINTR { continue }
+        guard count > 0 else { return }
+        done += count
+      }
+    }
+  }
+
+  static var errorIsTerminal: Bool { isatty(STDERR_FILENO) != 0 }
+}
