@@ -34,6 +34,22 @@ extension ElbrusUnit {
     ]
   }
 
+  /// GP tables, and the guest whose accesses follow: its GID, and translation through them.
+  func enableSecondStage(
+    regime index: Int, root: UInt64, machineIdentifier: UInt32
+  ) throws(Refusal) -> [(index: Int, value: UInt64)] {
+    let regime = ElbrusRegime.allCases[index]
+    guard regime.isGuest else { throw Refusal(PGK_E_ARGUMENT, "\(regime.definition.name) has no second stage") }
+    guard model.iset >= 6 else {
+      throw Refusal(PGK_E_UNSUPPORTED, "GP tables are there from ISET v6 on; this unit is v\(model.iset)")
+    }
+    let control = values[RegisterIndex.virtualControl] & ~RegisterBits.shadowTables | RegisterBits.guestPhysicalTables
+    return [
+      (RegisterIndex.guestPhysicalRoot, root), (RegisterIndex.machine, UInt64(machineIdentifier)),
+      (RegisterIndex.isGuest, 1), (RegisterIndex.virtualControl, control),
+    ]
+  }
+
   /// The root of programs and its context. With separate roots the host's one tree serves both.
   func switchSpace(root: UInt64, identifier: UInt32) throws(Refusal) -> [Request] {
     try check(identifier)

@@ -18,6 +18,35 @@ extension RISCVUnit {
     return [.write(ControlRegister.satp, value, mode: .vs), .fence(.sfenceVMA, address: nil, identifier: nil, mode: .vs)]
   }
 
+  /// hgatp, with the VMID. Where the second stage is Bare nothing has to be loaded.
+  func enableSecondStage(
+    regime: Int, root: UInt64, machineIdentifier: UInt32
+  ) throws(Refusal) -> [(index: Int, value: UInt64)] {
+    let entry = RegimeList.all[regime]
+    guard let second = entry.second else { throw Refusal(PGK_E_ARGUMENT, "\(entry.name) has no second stage") }
+    guard model.hasHypervisor else { throw Refusal(PGK_E_UNSUPPORTED, "\(entry.name) needs the H extension; open the unit with h=true") }
+    let is32 = second == .sv32 || entry.first == .sv32
+    guard is32 || !model.is32 else { throw Refusal(PGK_E_UNSUPPORTED, "\(entry.name) needs xlen=64; the unit was opened with xlen=32") }
+    guard second != .bare else { return widths(is32: is32) + [(Register.hgatp.rawValue, 0)] }
+    let rootBits: UInt64 = is32 ? 34 : 56
+    guard root & 0x3fff == 0, root >> rootBits == 0 else {
+      throw Refusal(PGK_E_ARGUMENT, "root 0x\(String(root, radix: 16)): expected a multiple of 16384 below 2^\(rootBits)")
+    }
+    let last: UInt32 = is32 ? 0x7f : 0x3fff
+    guard machineIdentifier <= last else { throw Refusal(PGK_E_ARGUMENT, "VMID \(machineIdentifier): the last is \(last)") }
+    let value = AddressTranslation(mode: second, identifier: machineIdentifier, root: root).value(is32: is32)
+    return widths(is32: is32) + [(Register.hgatp.rawValue, value)]
+  }
+
+  /// Sv32x4 needs a 32-bit hypervisor, whose width mstatus.SXL gives.
+  private func widths(is32: Bool) -> [(index: Int, value: UInt64)] {
+    guard is32 != setting.is32 else { return [] }
+    var status = Entry(registers[.mstatus])
+    status[CSR.SXL] = is32 ? 1 : 2
+    status[CSR.UXL] = is32 ? 1 : 2
+    return [(Register.mstatus.rawValue, status.bits), (Register.satp.rawValue, 0)]
+  }
+
   /// Sv32 needs a 32-bit supervisor, which a 64-bit machine makes with mstatus.SXL and UXL.
   private func enableNative(_ entry: RegimeEntry, _ root: UInt64, _ identifier: UInt32) throws(Refusal) -> [Request] {
     let wants32 = entry.first == .bare ? setting.is32 : entry.first == .sv32

@@ -57,6 +57,33 @@ extension X86Unit {
     isCurrent ? [Self.write(.cr3, registers[.cr3])] : [Self.request(.invpcid, high: 1 | UInt64(identifier) << 8)]
   }
 
+  /// The nested root with the host's registers that select its kind, or the EPT pointer; the machine is a VPID or ASID.
+  func enableSecondStage(
+    regime: Int, root: UInt64, machineIdentifier: UInt32
+  ) throws(Refusal) -> [(index: Int, value: UInt64)] {
+    let definition = Self.definition.regimes[regime]
+    guard let second = definition.second.map({ X86Format.all[$0] }) else {
+      throw Refusal(PGK_E_ARGUMENT, "\(definition.name) has no second stage")
+    }
+    let isEPT = second == .ept4 || second == .ept5
+    guard model.mode == (isEPT ? .ept : .npt) else {
+      throw Refusal(PGK_E_UNSUPPORTED, "\(definition.name) needs a unit opened with mode \(isEPT ? "ept" : "npt")")
+    }
+    let machine = (Register.vpid, UInt64(machineIdentifier))
+    let values: [(Register, UInt64)]
+    if isEPT {
+      // Write-back tables, the walk length less one, and flags where the model has them.
+      let length: UInt64 = second == .ept5 ? 4 : 3
+      values = [(.eptp, root | 6 | length << 3 | (model.hasEPTFlags ? 1 << 6 : 0)), machine]
+    } else {
+      let isLong = second == .nptFourLevel || second == .nptFiveLevel
+      let cr4 = second == .nptTwoLevel ? CR4.PSE & ~model.absentCR4 : CR4.PAE | (second == .nptFiveLevel ? CR4.LA57 : 0)
+      let efer = (EFER.NXE & ~model.absentEFER) | (isLong ? EFER.LME | EFER.LMA : 0)
+      values = [(.nestedCR3, root), (.nestedCR4, cr4), (.nestedEFER, efer), machine]
+    }
+    return values.map { ($0.rawValue, $1) }
+  }
+
   /// CR2; the error code is on the stack of the handler.
   func readFaults(known: [Request]) throws(Refusal) -> [Request] { known.isEmpty ? [Self.request(.readRegister, register: .cr2)] : [] }
 }

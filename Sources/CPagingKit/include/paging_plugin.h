@@ -511,6 +511,12 @@ typedef struct pgk_os_v1 {
   int64_t (*reexecute)(pgk_unit *, const pgk_listed_v1 *, pgk_access_v1 *, pgk_value_v1 *, size_t capacity);
   /* The accesses that tell the unit its record has been taken. */
   int64_t (*acknowledge)(pgk_unit *, pgk_access_v1 *, pgk_value_v1 *, size_t capacity);
+  /* Who is below the operating system turns the second stage of a regime on: the root of the tables from guest-physical
+   * to physical addresses, and the identifier of the machine. No access of the guest's does this, so it writes at most
+   * `capacity` register values, to be given to write_registers before translation is enabled under the regime. Returns
+   * how many there are. */
+  int64_t (*enable_second_stage)(pgk_unit *, uint32_t regime, uint64_t root, uint32_t machine_identifier,
+                                 pgk_register_value_v1 *, size_t capacity);
 } pgk_os_v1;
 
 typedef struct pgk_arch_v1 pgk_arch_v1;

@@ -53,6 +53,7 @@ extension LentMemory {
     function(os.decode_faults, "os.decode_faults", mayBeNull: true)
     function(os.reexecute, "os.reexecute", mayBeNull: true)
     function(os.acknowledge, "os.acknowledge", mayBeNull: true)
+    function(os.enable_second_stage, "os.enable_second_stage", mayBeNull: true)
     require(
       (os.read_faults == nil) == (os.decode_faults == nil), "os.read_faults and os.decode_faults",
       expected: "both or neither", found: "one of them")

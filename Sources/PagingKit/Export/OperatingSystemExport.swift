@@ -50,6 +50,21 @@ func operatingSystemTable() -> pgk_os_v1 {
   os.acknowledge = { unit, accesses, values, capacity in
     requests(unit, accesses, values, capacity) { model throws(Refusal) in try model.acknowledge() }
   }
+  os.enable_second_stage = { unit, regime, root, identifier, values, capacity in
+    let box = box(unit)
+    return box.code { () throws(Refusal) in
+      let count = type(of: box.model).definition.regimes.count
+      guard regime < count else { throw Refusal(PGK_E_ARGUMENT, "regime \(regime) of \(count)") }
+      let list = try box.model.enableSecondStage(regime: Int(regime), root: root, machineIdentifier: identifier)
+      guard list.count <= capacity, values != nil else {
+        throw Refusal(PGK_E_CAPACITY, "room for \(capacity) register values, needed \(list.count)")
+      }
+      for (i, item) in list.enumerated() {
+        values![i] = pgk_register_value_v1(index: UInt32(item.index), reserved: 0, value: item.value)
+      }
+      return Int64(list.count)
+    }
+  }
   return os
 }
 

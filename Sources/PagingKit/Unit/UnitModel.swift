@@ -107,6 +107,9 @@ public protocol UnitModel: AnyObject {
   func decodeFaults(_ answers: [Request]) throws(Refusal) -> [pgk_listed_v1]
   func reexecute(_ listed: pgk_listed_v1) throws(Refusal) -> [Request]
   func acknowledge() throws(Refusal) -> [Request]
+
+  /// The register values that turn a regime's second stage on, for who is below the operating system.
+  func enableSecondStage(regime: Int, root: UInt64, machineIdentifier: UInt32) throws(Refusal) -> [(index: Int, value: UInt64)]
 }
 
 /// What a machine with precise faults does: the record of a fault has one element, or as many as the group that stopped.
@@ -119,6 +122,12 @@ extension UnitModel {
   public func trapReturn() throws(Refusal) -> [Request] { [] }
   public func decodeFaults(_ answers: [Request]) throws(Refusal) -> [pgk_listed_v1] { state.reflected }
   public func acknowledge() throws(Refusal) -> [Request] { [] }
+
+  public func enableSecondStage(
+    regime: Int, root: UInt64, machineIdentifier: UInt32
+  ) throws(Refusal) -> [(index: Int, value: UInt64)] {
+    throw Refusal(PGK_E_UNSUPPORTED, "\(Self.definition.name) has no second stage that can be turned on this way")
+  }
 
   /// The access itself, once more.
   public func reexecute(_ listed: pgk_listed_v1) throws(Refusal) -> [Request] { [Request(listed.access, listed.value)] }
