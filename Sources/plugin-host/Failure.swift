@@ -2,13 +2,6 @@
 import ArgumentParser
 import Glibc
 import PagingHost
-import PagingKit
-
-/// A command line that cannot be understood.
-struct UsageError: Error, CustomStringConvertible {
-  let description: String
-  init(_ description: String) { self.description = description }
-}
 
 /// An end that was printed already.
 struct Ended: Error {
@@ -26,16 +19,15 @@ enum Failure {
   static func report(_ error: any Error) -> Int32 {
     switch error {
     case let ended as Ended: return ended.status
-    case let error as UsageError:
+    case let error as EncoderError:
       Console.warn("\(error)")
+      if case .refused = error { return missing }
       return usage
-    case is UnknownName, is SettingError, is InputError, is PluginProblem, is UnitError, is MapError, is EncoderError,
-      is SignatureError:
-      Console.warn("\(error)")
-      return missing
     default: return reportParsing(error)
     }
   }
+
+  /// An error of the command line's parser, help among them, or any other: those are about something asked for by name.
 
   private static func reportParsing(_ error: any Error) -> Int32 {
     let code = PagingCommand.exitCode(for: error)

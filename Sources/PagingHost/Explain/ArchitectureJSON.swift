@@ -1,6 +1,6 @@
 // The description of an architecture as JSON: all that `ArchitectureText` shows, for programs.
 import CPagingKit
-public import PagingKit
+import PagingKit
 
 public struct ArchitectureJSON {
   private let loaded: LoadedArchitecture

@@ -1,6 +1,6 @@
 // Every back end that was found, a line each.
 import CPagingKit
-public import PagingKit
+import PagingKit
 
 public struct ArchitectureList {
   private let architectures: [LoadedArchitecture]

@@ -1,6 +1,6 @@
 // One architecture in full, from its description alone.
 import CPagingKit
-public import PagingKit
+import PagingKit
 
 /// What `paging arch ARCH` prints: everything that a back end declares.
 public struct ArchitectureText {
