@@ -1,4 +1,5 @@
 import CPagingKit
+import Foundation
 import PagingHost
 import PagingKit
 import Testing
@@ -131,5 +132,27 @@ struct NativeRegime: CustomTestStringConvertible, Sendable {
       #expect(machine.os.counts.mapped.keys.max() == shift)
       #expect(result.counters["programFaults"] == 0)
     }
+  }
+
+  @Test(arguments: NativeRegime.all)
+  func `runs a trace of a larger address space with as many pages as the trace has`(_ native: NativeRegime) throws {
+    // Text, stack and heap as a 64-bit program has them; a page-crossing line and one of odd size among them.
+    var text = ""
+    for i in 0..<2000 as Range<UInt64> {
+      text += "I  \(String(0x40_0000 + i % 700 * 48, radix: 16)),4\n"
+      text += " S \(String(0x7fff_ffff_0000 - i % 90 * 4096 + i % 8, radix: 16)),8\n"
+      text += " L \(String(0x5555_5555_0ffc + i % 40 * 8192, radix: 16)),8\n"
+      text += " L \(String(0x7f00_1234_0000 + i % 25 * 4096, radix: 16)),24\n"
+    }
+    let file = "\(FileManager.default.temporaryDirectory.path)/machine-\(native.architecture.name)-\(native.regime).lackey"
+    try text.write(toFile: file, atomically: true, encoding: .utf8)
+    defer { try? FileManager.default.removeItem(atPath: file) }
+    let machine = try native.machine()
+    let trace = try LackeyTrace(path: file, privilege: machine.programPrivilege)
+    var source = Relocated(trace, below: machine.space.mapper.layout.programRange.last.bits)
+    let result = try machine.run(&source)
+    #expect(result.accesses == 8000)
+    #expect(result.counters["programFaults"] == 0)
+    #expect(result.counters["pagesMapped"] == trace.statistics.distinctPages)
   }
 }

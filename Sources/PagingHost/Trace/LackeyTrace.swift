@@ -1,4 +1,4 @@
-import PagingKit
+public import PagingKit
 public import CPagingKit
 
 /// A memory trace in the text of valgrind's lackey tool (`--trace-mem=yes`), read as a stream of access batches.
@@ -101,6 +101,8 @@ public final class LackeyTrace {
     return true
   }
 }
+
+extension LackeyTrace: AccessSource {}
 
 /// The counters of a trace while it is read.
 struct LackeyCounts {
