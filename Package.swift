@@ -34,13 +34,15 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CLZMA", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    // The header alone: the floor itself is loaded where it was built, see Benchmarks/floor.
+    .systemLibrary(name: "CPagingFloor", path: "Benchmarks/floor"),
     .target(name: "PagingKit", dependencies: ["CPagingKit"]),
     backEnd("Arch-x86"),
     backEnd("Arch-RISCV"),
     backEnd("Arch-Elbrus"),
     .target(
       name: "PagingHost",
-      dependencies: ["PagingKit", "CPagingKit", "CLibFFI", "CZlib", "CLZMA", "CZstd", "TOMLKit"]),
+      dependencies: ["PagingKit", "CPagingKit", "CLibFFI", "CZlib", "CLZMA", "CZstd", "CPagingFloor", "TOMLKit"]),
     .executableTarget(
       name: "plugin-host",
       dependencies: ["PagingHost", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
