@@ -53,9 +53,11 @@ enum FirstWalk<Format: RISCVFormat, Tables: TableMemory> {
     }
   }
 
-  /// Keeps why the walk failed, for who describes the fault.
+  /// Keeps why the walk failed, for who describes the fault, and tells who observes what the descent did not.
   @inline(never)
-  static func record(_ descent: Descent, _ caches: TranslationCaches, _ memoryFault: WalkFault) {
+  static func record<Observer: WalkObserver>(
+    _ descent: Descent, _ address: UInt64, _ caches: TranslationCaches, _ memoryFault: WalkFault, _ observer: Observer
+  ) {
     if memoryFault.reason != .none {
       caches.fault.pointee = memoryFault
       return
@@ -67,6 +69,10 @@ enum FirstWalk<Format: RISCVFormat, Tables: TableMemory> {
     fault.slot = step.slot
     fault.entry = step.entry.bits
     caches.fault.pointee = fault
+    guard descent.tableCount < descent.count else { return }
+    observer.didStep(
+      PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address, output: 0, level: descent.level, stage: 1,
+      descent.reason)
   }
 }
 

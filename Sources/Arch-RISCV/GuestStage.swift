@@ -135,6 +135,11 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
       let step = caches.secondPath[descent.tableCount]
       fault.slot = step.slot
       fault.entry = step.entry.bits
+      if descent.tableCount < descent.count {
+        observer.didStep(
+          PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address.bits, output: 0, level: descent.level, stage: 2,
+          reason)
+      }
     }
     return refuse(fault, address, purpose)
   }

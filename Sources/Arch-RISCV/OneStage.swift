@@ -44,7 +44,7 @@ struct OneStage<Format: RISCVFormat>: Regime {
       var isUpdated = false
       if descent.reason == .none && descent.isUnmarked {
         isUpdated = true
-        if !updatesThenFaults && !memory.exists(descent.output, byteCount: access.partCount(at: address, masking)) {
+        if !updatesThenFaults && controls.updates && !memory.exists(descent.output, byteCount: access.partCount(at: address, masking)) {
           descent.reason = .outputHole
         } else {
           FirstWalk<Format, PhysicalTables>.mark(&descent, address, access, controls, caches, &tables, observer)
@@ -55,9 +55,9 @@ struct OneStage<Format: RISCVFormat>: Regime {
         continue
       }
       result.reads = tables.reads
-      if descent.reason == .none { finish(&result, descent, isUpdated: isUpdated, address, access, caches, memory) }
+      if descent.reason == .none { finish(&result, descent, isUpdated: isUpdated, address, access, caches, memory, observer) }
       if descent.reason != .none {
-        FirstWalk<Format, PhysicalTables>.record(descent, caches, tables.fault)
+        FirstWalk<Format, PhysicalTables>.record(descent, address, caches, tables.fault, observer)
         result.reason = descent.reason
         result.level = UInt8(truncatingIfNeeded: descent.level)
       }
@@ -66,9 +66,9 @@ struct OneStage<Format: RISCVFormat>: Regime {
   }
 
   @inline(__always)
-  private func finish(
+  private func finish<Observer: WalkObserver>(
     _ result: inout WalkResult, _ descent: Descent, isUpdated: Bool, _ address: UInt64, _ access: pgk_access_v1,
-    _ caches: TranslationCaches, _ memory: PhysicalMemory
+    _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) {
     result.output = descent.output
     result.pageShift = descent.pageShift
@@ -76,7 +76,7 @@ struct OneStage<Format: RISCVFormat>: Regime {
     result.isGlobal = !descent.rights.has(.notGlobal)
     result.rights = descent.rights.intersection(.firstStage)
     if isUpdated && access.isWrite { result.rights.formUnion(.dirty) }
-    settleOutput(&result, tooWide: controls.tooWide, address, access, masking, caches, memory)
+    settleOutput(&result, tooWide: controls.tooWide, address, access, masking, caches, memory, observer)
   }
 }
 
@@ -113,9 +113,9 @@ struct Untranslated: Regime {
 
 /// Step 8, and whether a TLB may keep the page: only if all of it is memory, so that a hit cannot miss a hole.
 @inline(__always)
-func settleOutput(
+func settleOutput<Observer: WalkObserver>(
   _ result: inout WalkResult, tooWide: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ masking: PointerMasking,
-  _ caches: TranslationCaches, _ memory: PhysicalMemory
+  _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
 ) {
   let pageSize: UInt64 = 1 &<< result.pageShift
   let isInReach = result.output & tooWide == 0
@@ -125,6 +125,9 @@ func settleOutput(
   caches.fault.pointee = WalkFault(.outputHole, stage: 1)
   caches.fault.pointee.level = result.level
   result.reason = .outputHole
+  observer.didStep(
+    PGK_STEP_REFUSED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: result.output, level: Int(result.level), stage: 1,
+    .outputHole)
 }
 
 extension pgk_access_v1 {

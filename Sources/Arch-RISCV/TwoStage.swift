@@ -28,6 +28,7 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
     asksSecondStageFirst = model.asksSecondStageFirst
   }
 
+  @inline(__always) static var stageCount: UInt8 { 2 }
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { First.accepts(address) }
   @inline(__always) func judge(_ collected: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
@@ -61,15 +62,20 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
       }
       if descent.reason == .none && !(asksSecondStageFirst && updatesThenFaults) {
         if !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
-        if descent.reason == .none { askFinal(&descent, &tables, isTrial: false, &output) }
+        if descent.reason == .none {
+          observer.didStep(
+            PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: descent.output, level: descent.level, stage: 1,
+            .none)
+          askFinal(&descent, &tables, isTrial: false, &output)
+        }
       }
       result.reads = tables.second.reads
       if descent.reason == .none {
         let first = isUpdated && access.isWrite ? descent.rights.union(.dirty) : descent.rights
         combine(&result, descent, first, output)
-        settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory)
+        settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
       } else {
-        FirstWalk<First, Tables>.record(descent, caches, tables.fault)
+        FirstWalk<First, Tables>.record(descent, address, caches, tables.fault, observer)
         result.reason = descent.reason
         result.level = UInt8(truncatingIfNeeded: descent.level)
       }
@@ -90,7 +96,8 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
     tables.second.isTrial = false
   }
 
-  /// Whether the access will succeed in the second stage and find memory, without a trace.
+  /// Whether the access will succeed in the second stage and find memory, without a trace: first the update of the leaf,
+  /// if there is one, then the final address.
   @inline(never)
   private func tryFinal<Observer: WalkObserver>(
     _ descent: inout Descent, _ tables: inout GuestTables<GuestStage<Second, Observer>>, _ address: UInt64, _ access: pgk_access_v1,
@@ -98,7 +105,16 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
   ) {
     var output = SecondStageOutput()
     // Where A and D are software's, a first stage that lacks them faults before the second is asked.
-    if descent.isUnmarked && !controls.updates && !asksSecondStageFirst { return }
+    if descent.isUnmarked && !controls.updates { return }
+    if descent.isUnmarked {
+      tables.second.isTrial = true
+      let slot = tables.second.caches.path[descent.tableCount].slot
+      if !tables.second.translate(Address(slot), for: .tableUpdate, &output) {
+        tables.fault = tables.second.fault
+        descent.reason = tables.fault.reason
+        return
+      }
+    }
     askFinal(&descent, &tables, isTrial: true, &output)
     if descent.reason == .none && !memory.exists(output.address.bits, byteCount: access.partCount(at: address, masking)) {
       descent.reason = .outputHole
@@ -124,6 +140,7 @@ struct GuestBare<Second: RISCVFormat>: Regime {
   let second: SecondSetting
   let updatesThenFaults: Bool
 
+  @inline(__always) static var stageCount: UInt8 { 2 }
   @inline(__always) var globalContext: ContextTag { context }
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { Second.accepts(address) }
@@ -165,7 +182,7 @@ struct GuestBare<Second: RISCVFormat>: Regime {
     result.output = output.address.bits
     result.pageShift = output.pageShift
     result.rights = combined(.firstStage, output.rights)
-    settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory)
+    settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
     return result
   }
 }
