@@ -52,20 +52,36 @@ extension TwoLevel: FirstStageFormat {
   }
 }
 
-/// Root, controls and rights of one first-stage regime.
-@frozen @usableFromInline struct FirstStage<Format: FirstStageFormat> {
-  @usableFromInline var root: UInt64
+/// What the registers say about the first stage, computed when they change and kept in one place.
+@frozen @usableFromInline struct FirstStageParameters {
+  @usableFromInline var root: UInt64 = 0
+  @usableFromInline var controls = EntryControls()
+  @usableFromInline var judgement = Judgement()
+  @usableFromInline var masking = PointerMasking()
+  @usableFromInline var context = ContextTag(number: 1)
+  @usableFromInline var globalContext = ContextTag(number: 1)
   /// PDPTE registers; used only by formats that have them, and not where a walk reads them.
-  @usableFromInline var pointers: InlineArray<4, UInt64>
-  @usableFromInline var readsPointers: Bool
-  @usableFromInline var controls: EntryControls
-  @usableFromInline var judgement: Judgement
-  @usableFromInline var masking: PointerMasking
-  @usableFromInline var context: ContextTag
-  @usableFromInline var globalContext: ContextTag
+  @usableFromInline var pointers: InlineArray<4, UInt64> = [0, 0, 0, 0]
+  @usableFromInline var readsPointers = false
+
+  @usableFromInline init() {}
+}
+
+/// Root, controls and rights of one first-stage regime. One pointer: the unit owns what it points to, for longer than
+/// any batch.
+@frozen @usableFromInline struct FirstStage<Format: FirstStageFormat> {
+  // SAFETY: the unit allocates the parameters at init, frees them at deinit, and changes them between batches only.
+  @usableFromInline let parameters: UnsafePointer<FirstStageParameters>
+
+  @inline(__always) @usableFromInline init(_ parameters: UnsafePointer<FirstStageParameters>) { self.parameters = parameters }
+
+  @inline(__always) @usableFromInline var controls: EntryControls { parameters.pointee.controls }
+  @inline(__always) @usableFromInline var judgement: Judgement { parameters.pointee.judgement }
+  @inline(__always) @usableFromInline var context: ContextTag { parameters.pointee.context }
+  @inline(__always) @usableFromInline var globalContext: ContextTag { parameters.pointee.globalContext }
 
   @inline(__always) @usableFromInline func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 {
-    Format.is32Bit || access.isFetch ? address : masking.masked(address)
+    Format.is32Bit || access.isFetch ? address : parameters.pointee.masking.masked(address)
   }
 
   @inline(__always) @usableFromInline func isCanonical(_ address: UInt64) -> Bool {
@@ -76,11 +92,11 @@ extension TwoLevel: FirstStageFormat {
 
   /// Where a walk of the address begins when nothing is cached; nil if its PDPTE register is not present.
   @inline(__always) @usableFromInline func start(_ address: UInt64) -> WalkStart? {
-    if Format.hasPointerRegisters && !readsPointers {
-      let pointer = pointers[Int(truncatingIfNeeded: address &>> 30) & 3]
+    if Format.hasPointerRegisters && !parameters.pointee.readsPointers {
+      let pointer = parameters.pointee.pointers[Int(truncatingIfNeeded: address &>> 30) & 3]
       return pointer & 1 == 0 ? nil : WalkStart(table: pointer & EntryBits.address, level: 1)
     }
-    return WalkStart(table: root, level: Format.radix.levelCount &- 1)
+    return WalkStart(table: parameters.pointee.root, level: Format.radix.levelCount &- 1)
   }
 
   /// Down to the leaf, judged, and marked. `reason` of the result says why not, and `caches.fault` the rest.
@@ -89,81 +105,93 @@ extension TwoLevel: FirstStageFormat {
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
   ) -> Descent {
     guard let root = start(address) else { return absentPointer(address, caches, observer) }
+    let path = caches.path
     var attempt = 0
     while true {
-      let start = caches.hasPrefix ? caches.start(address, root: root, Format.radix, context, caches.prefix) : root
-      var descent = Walker<Format, Tables>.descend(
-        address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer)
+      // Two calls, so that a walk from the root has constant levels.
+      var start = root
+      var descent: Descent
+      if caches.hasPrefix {
+        start = caches.start(address, root: root, Format.radix, context, caches.prefix)
+        descent = Walker<Format, Tables>.descend(
+          address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: path, observer)
+      } else {
+        descent = Walker<Format, Tables>.descend(
+          address, from: root, isWritten: access.isWrite, stage: 1, controls, &tables, path: path, observer)
+      }
+      var isJudged = false
       if descent.reason == .none {
-        descent.reason = judge(descent, access, caches, start)
-        if descent.reason == .none && descent.isUnmarked { mark(&descent, address, access, caches, &tables, observer) }
+        descent.reason = judge(descent.rights, descent.leaf, descent.level, access, path, start)
+        isJudged = true
+        if descent.reason == .none && descent.isUnmarked {
+          var copy = tables
+          let exchange = Walker<Format, Tables>.mark(
+            from: start.level, to: descent.level, input: address, isWritten: access.isWrite, stage: 1, controls, &copy,
+            path: path, observer, updates: &caches.counters.pointee.updates)
+          tables = copy
+          if exchange != .done {
+            descent.reason = exchange == .lost ? .contention : .entryHole
+            descent.isRefusedByMemory = exchange == .refused
+          }
+        }
       }
       if descent.reason == .contention && attempt < 64 {
         attempt &+= 1
         continue
       }
       if caches.hasPrefix {
-        caches.fill(address, Format.self, controls, context, tables: descent.tableCount, path: caches.path, caches.prefix)
+        caches.fill(address, Format.self, controls, context, from: start, downTo: descent.level, path: path, caches.prefix)
       }
-      if descent.reason != .none { record(descent, caches, tables.fault, address, observer) }
+      if descent.reason != .none && !descent.isRefusedByMemory {
+        record(descent.reason, descent.rights, descent.level, isJudged: isJudged, caches, address, observer)
+      }
       return descent
     }
   }
 
   @inline(__always) @usableFromInline
-  func judge(_ descent: Descent, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart) -> FaultReason {
-    let attributes = attributes(of: descent, caches, start)
-    let reason = judgement.judge(descent.rights, attributes: attributes, access)
-    if Format.hasKeys && reason == .none && judgement.keyForbids(descent.rights, attributes: attributes, access) { return .key }
+  func judge(
+    _ rights: Rights, _ leaf: Entry, _ level: Int, _ access: pgk_access_v1, _ path: UnsafeMutablePointer<PathStep>, _ start: WalkStart
+  ) -> FaultReason {
+    if access.privilege >= 3 { return judgeShadowStack(rights, leaf, level, access, path, start) }
+    let reason = judgement.judge(rights, attributes: 0, access)
+    if Format.hasKeys && reason == .none && judgement.keyForbids(rights, attributes: Format.attributes(of: leaf, controls), access) {
+      return .key
+    }
     return reason
   }
 
-  /// The leaf's key, and whether it is a shadow-stack page: writable above, but not in the leaf, and dirty.
-  @inline(__always) @usableFromInline
-  func attributes(of descent: Descent, _ caches: TranslationCaches, _ start: WalkStart) -> UInt8 {
-    let attributes = Format.attributes(of: descent.leaf, controls)
-    guard descent.leaf.bits & 0x42 == 0x40 else { return attributes }
-    let above = descent.count > 1 ? caches.path[descent.count &- 2].rights : start.rights
-    return above.has(.write) ? attributes | Attribute.shadowStack : attributes
-  }
-
+  /// A shadow-stack page is writable above, but not in the leaf, and dirty.
   @inline(never) @usableFromInline
-  func mark<Tables: TableMemory, Observer: WalkObserver>(
-    _ descent: inout Descent, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ tables: inout Tables,
-    _ observer: Observer
-  ) {
-    let exchange = Walker<Format, Tables>.mark(
-      descent, input: address, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer,
-      updates: &caches.counters.pointee.updates)
-    switch exchange {
-    case .done: break
-    case .lost: descent.reason = .contention
-    case .refused:
-      descent.reason = tables.fault.reason
-      descent.isRefusedByMemory = true
+  func judgeShadowStack(
+    _ rights: Rights, _ leaf: Entry, _ level: Int, _ access: pgk_access_v1, _ path: UnsafeMutablePointer<PathStep>, _ start: WalkStart
+  ) -> FaultReason {
+    var above = start.rights
+    for upper in stride(from: start.level, to: level, by: -1) {
+      above.formIntersection(Format.rights(of: path[upper].entry, at: upper, isLeaf: false, controls))
     }
+    let isShadowStack = leaf.bits & 0x42 == 0x40 && above.has(.write)
+    let attributes = Format.attributes(of: leaf, controls)
+    let reason = judgement.judge(rights, attributes: isShadowStack ? attributes | Attribute.shadowStack : attributes, access)
+    return reason == .none && judgement.keyForbids(rights, attributes: attributes, access) ? .key : reason
   }
 
   @inline(never) @usableFromInline
   func record<Observer: WalkObserver>(
-    _ descent: Descent, _ caches: TranslationCaches, _ memoryFault: WalkFault, _ address: UInt64, _ observer: Observer
+    _ reason: FaultReason, _ rights: Rights, _ level: Int, isJudged: Bool, _ caches: TranslationCaches, _ address: UInt64,
+    _ observer: Observer
   ) {
-    if descent.isRefusedByMemory {
-      caches.fault.pointee = memoryFault
-      return
-    }
-    var fault = WalkFault(descent.reason, stage: 1)
-    fault.level = UInt8(truncatingIfNeeded: descent.level)
-    fault.rights = descent.rights
-    let isJudged = descent.tableCount < descent.count
-    let step = caches.path[isJudged ? descent.count &- 1 : descent.count]
+    var fault = WalkFault(reason, stage: 1)
+    fault.level = UInt8(truncatingIfNeeded: level)
+    fault.rights = rights
+    let step = caches.path[level]
     fault.slot = step.slot
     fault.entry = step.entry.bits
     fault.attributes = Format.attributes(of: step.entry, controls)
     caches.fault.pointee = fault
     if isJudged {
       observer.didStep(
-        PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address, output: 0, level: descent.level, stage: 1, descent.reason)
+        PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address, output: 0, level: level, stage: 1, reason)
     }
   }
 

@@ -31,7 +31,7 @@ import PagingKit
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
     // Where there is no memory the bus reads as ones, so such an entry has reserved bits.
-    var tables = PhysicalTables(memory, cache: caches.entries, stage: 1, openBus: .max)
+    var tables = PhysicalTables(memory, caches, stage: 1, hole: .ones)
     let descent = first.walk(address, access, caches, &tables, observer)
     var result = first.result(descent, access, caches)
     result.reads = tables.reads

@@ -13,16 +13,17 @@ import PagingKit
   /// Whether the host reports fetches in error codes: its EFER.NXE with PAE, or its CR4.SMEP.
   @usableFromInline var reportsFetch = false
   @usableFromInline var eptControls = EPTControls()
-  @usableFromInline var context: ContextTag
+  @usableFromInline var context = ContextTag(number: 1)
 
-  @usableFromInline init(context: ContextTag) { self.context = context }
+  @usableFromInline init() {}
 
   @inline(__always) @usableFromInline var isEPT: Bool { kind == .ept4 || kind == .ept5 }
 }
 
 /// One second-stage translator at work for one access.
 @frozen @usableFromInline struct NestedStage<Observer: WalkObserver>: SecondStage {
-  @usableFromInline let nested: NestedControls
+  // SAFETY: as FirstStage.
+  @usableFromInline let parameters: UnsafePointer<NestedControls>
   @usableFromInline let access: pgk_access_v1
   @usableFromInline let caches: TranslationCaches
   @usableFromInline let memory: PhysicalMemory
@@ -30,16 +31,17 @@ import PagingKit
   /// The guest's entries together say that the page is a user page; known when the final address is asked.
   @usableFromInline var isUserPage = true
   @usableFromInline var reads: UInt32 = 0
-  @usableFromInline var fault = WalkFault()
 
   @inline(__always) @usableFromInline
-  init(_ nested: NestedControls, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer) {
-    self.nested = nested
+  init(_ parameters: UnsafePointer<NestedControls>, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer) {
+    self.parameters = parameters
     self.access = access
     self.caches = caches
     self.memory = memory
     self.observer = observer
   }
+
+  @inline(__always) @usableFromInline var nested: NestedControls { parameters.pointee }
 
   /// Nested paging takes every access to a guest table for a write; EPT with accessed and dirty flags does so too.
   @inline(__always) @usableFromInline
@@ -93,7 +95,7 @@ import PagingKit
   func fillNested(_ address: Address<GuestPhysical>, _ output: SecondStageOutput) {
     let sizeClass = caches.nested.sizes.sizeClass(ofShift: output.pageShift)
     let shift = caches.nested.sizes.shift(ofClass: sizeClass)
-    caches.nested.removePage(address.bits) { [nested] in $0 == nested.context }
+    caches.nested.removePage(address.bits) { [context = nested.context] in $0 == context }
     caches.nested.insert(
       address.bits, sizeClass: sizeClass, nested.context,
       Translation(output: output.address.bits & ~((1 &<< shift) &- 1), rights: output.collected, attributes: 0, level: 0))
@@ -158,20 +160,32 @@ import PagingKit
     _ output: inout SecondStageOutput
   ) -> Bool {
     let isWritten = isWritten(purpose)
-    var tables = PhysicalTables(memory, cache: caches.entries, stage: 2, openBus: .max)
+    var tables = PhysicalTables(memory, caches, stage: 2, hole: .ones)
+    let path = caches.secondPath
     let root = WalkStart(table: nested.root, level: Format.radix.levelCount &- 1)
     var attempt = 0
     while true {
-      let start = caches.hasSecondPrefix
-        ? caches.start(address.bits, root: root, Format.radix, nested.context, caches.secondPrefix) : root
-      var descent = Walker<Format, PhysicalTables>.descend(
-        address.bits, from: start, isWritten: isWritten, stage: 2, controls, &tables, path: caches.secondPath, observer)
-      if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
-      if descent.reason == .none && descent.isUnmarked {
-        let exchange = Walker<Format, PhysicalTables>.mark(
-          descent, input: address.bits, isWritten: isWritten, stage: 2, controls, &tables, path: caches.secondPath, observer,
-          updates: &caches.counters.pointee.updates)
-        if exchange != .done { descent.reason = .contention }
+      var start = root
+      var descent: Descent
+      if caches.hasSecondPrefix {
+        start = caches.start(address.bits, root: root, Format.radix, nested.context, caches.secondPrefix)
+        descent = Walker<Format, PhysicalTables>.descend(
+          address.bits, from: start, isWritten: isWritten, stage: 2, controls, &tables, path: path, observer)
+      } else {
+        descent = Walker<Format, PhysicalTables>.descend(
+          address.bits, from: root, isWritten: isWritten, stage: 2, controls, &tables, path: path, observer)
+      }
+      var isJudged = false
+      if descent.reason == .none {
+        descent.reason = refusal(descent.rights, purpose)
+        isJudged = true
+        if descent.reason == .none && descent.isUnmarked {
+          var copy = tables
+          let exchange = Walker<Format, PhysicalTables>.mark(
+            from: start.level, to: descent.level, input: address.bits, isWritten: isWritten, stage: 2, controls, &copy,
+            path: path, observer, updates: &caches.counters.pointee.updates)
+          if exchange != .done { descent.reason = .contention }
+        }
       }
       if descent.reason == .contention && attempt < 64 {
         attempt &+= 1
@@ -179,10 +193,12 @@ import PagingKit
       }
       if caches.hasSecondPrefix {
         caches.fill(
-          address.bits, format, controls, nested.context, tables: descent.tableCount, path: caches.secondPath, caches.secondPrefix)
+          address.bits, format, controls, nested.context, from: start, downTo: descent.level, path: path, caches.secondPrefix)
       }
       reads &+= tables.reads
-      if descent.reason != .none { return refuse(descent, address, purpose) }
+      if descent.reason != .none {
+        return refuse(descent.reason, descent.rights, descent.level, isJudged: isJudged, address, purpose)
+      }
       output.address = Address(descent.output)
       output.pageShift = descent.pageShift
       output.collected = isWritten ? descent.rights.union(.dirty) : descent.rights
@@ -192,30 +208,34 @@ import PagingKit
   }
 
   @inline(never) @usableFromInline
-  mutating func refuse(_ descent: Descent, _ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
-    fault = WalkFault(descent.reason, stage: 2)
-    fault.level = UInt8(truncatingIfNeeded: descent.level)
+  func refuse(
+    _ reason: FaultReason, _ rights: Rights, _ level: Int, isJudged: Bool, _ address: Address<GuestPhysical>, _ purpose: Purpose
+  ) -> Bool {
+    var fault = WalkFault(reason, stage: 2)
+    fault.level = UInt8(truncatingIfNeeded: level)
     fault.purpose = purpose
-    fault.rights = descent.reason == .notPresent ? [] : descent.rights
+    fault.rights = reason == .notPresent ? [] : rights
     fault.guestPhysical = address.bits
     fault.hasGuestPhysical = true
-    let step = caches.secondPath[descent.tableCount]
+    let step = caches.secondPath[level]
     fault.slot = step.slot
     fault.entry = step.entry.bits
-    if descent.tableCount < descent.count {
+    caches.fault.pointee = fault
+    if isJudged {
       observer.didStep(
-        PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address.bits, output: 0, level: descent.level, stage: 2, descent.reason)
+        PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address.bits, output: 0, level: level, stage: 2, reason)
     }
     return false
   }
 
   @inline(never) @usableFromInline
-  mutating func tooWide(_ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
-    fault = WalkFault(.tooWide, stage: 2)
+  func tooWide(_ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
+    var fault = WalkFault(.tooWide, stage: 2)
     fault.purpose = purpose
     fault.rights = []
     fault.guestPhysical = address.bits
     fault.hasGuestPhysical = true
+    caches.fault.pointee = fault
     return false
   }
 }

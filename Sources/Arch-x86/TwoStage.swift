@@ -5,7 +5,7 @@ import PagingKit
 /// A guest's CR3 over a second stage, in one guest format.
 @frozen @usableFromInline struct TwoStage<Format: FirstStageFormat>: Regime {
   @usableFromInline var first: FirstStage<Format>
-  @usableFromInline var nested: NestedControls
+  @usableFromInline let nested: UnsafePointer<NestedControls>
 
   @inline(__always) @usableFromInline static var hasKeys: Bool { Format.hasKeys }
   @inline(__always) @usableFromInline static var stageCount: UInt8 { 2 }
@@ -13,7 +13,7 @@ import PagingKit
   @inline(__always) @usableFromInline var context: ContextTag { first.context }
   @inline(__always) @usableFromInline var globalContext: ContextTag { first.globalContext }
 
-  @usableFromInline init(_ first: FirstStage<Format>, _ nested: NestedControls) {
+  @usableFromInline init(_ first: FirstStage<Format>, _ nested: UnsafePointer<NestedControls>) {
     self.first = first
     self.nested = nested
   }
@@ -38,7 +38,7 @@ import PagingKit
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
-    var tables = GuestTables(NestedStage(nested, access, caches, memory, observer), openBus: .max)
+    var tables = GuestTables(NestedStage(nested, access, caches, memory, observer), hole: .ones)
     let descent = first.walk(address, access, caches, &tables, observer)
     var result = first.result(descent, access, caches)
     result.reason = descent.reason
@@ -51,13 +51,13 @@ import PagingKit
 /// A guest without paging: its linear addresses are guest-physical.
 @frozen @usableFromInline struct UnpagedGuest: Regime {
   @usableFromInline let context: ContextTag
-  @usableFromInline let nested: NestedControls
+  @usableFromInline let nested: UnsafePointer<NestedControls>
 
   @inline(__always) @usableFromInline static var stageCount: UInt8 { 2 }
   @inline(__always) @usableFromInline var privileges: UInt32 { 0x1f }
   @inline(__always) @usableFromInline var globalContext: ContextTag { context }
 
-  @usableFromInline init(context: ContextTag, _ nested: NestedControls) {
+  @usableFromInline init(context: ContextTag, _ nested: UnsafePointer<NestedControls>) {
     self.context = context
     self.nested = nested
   }
@@ -99,8 +99,7 @@ func complete<Observer: WalkObserver>(
   second.isUserPage = userPage
   var output = SecondStageOutput()
   guard second.translate(Address(result.output), for: .final, &output) else {
-    result.reason = second.fault.reason
-    caches.fault.pointee = second.fault
+    result.reason = caches.fault.pointee.reason
     caches.fault.pointee.firstRights = result.rights
     return
   }

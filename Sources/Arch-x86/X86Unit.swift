@@ -9,20 +9,29 @@ final class X86Unit: UnitModel {
   var registers = Registers()
 
   // What the registers mean, computed when they change.
-  var controls = EntryControls()
-  var judgement = Judgement()
-  var masking = PointerMasking()
-  var nested: NestedControls
-  private var context = ContextTag(number: 1)
-  private var globalContext = ContextTag(number: 1)
+  let first: UnsafeMutablePointer<FirstStageParameters>
+  let second: UnsafeMutablePointer<NestedControls>
+
+  var controls: EntryControls { first.pointee.controls }
+  var judgement: Judgement { first.pointee.judgement }
+  var masking: PointerMasking { first.pointee.masking }
+  var nested: NestedControls { second.pointee }
 
   var maxPhysical: Int { model.maxPhysical }
 
   init(options: OptionValues, memory: PhysicalMemory) throws(OpenError) {
     model = X86Model(options)
     state = UnitState(options: options, sizes: PageSizes([12, 21, 22, 30]), memory: memory)
-    nested = NestedControls(context: ContextTag(number: 1))
+    first = .allocate(capacity: 1)
+    first.initialize(to: FirstStageParameters())
+    second = .allocate(capacity: 1)
+    second.initialize(to: NestedControls())
     registersChanged()
+  }
+
+  deinit {
+    first.deallocate()
+    second.deallocate()
   }
 
   // MARK: Registers
@@ -36,9 +45,22 @@ final class X86Unit: UnitModel {
 
   /// Computes what entries, rights and identifiers mean under the registers as they are.
   func registersChanged() {
-    let cr4 = registers[.cr4]
-    controls = model.entryControls(efer: registers[.efer], cr4: cr4, isLegacyPAE: registers.paging == .pae)
-    judgement = Judgement()
+    setNested()
+    var new = FirstStageParameters()
+    new.root = registers.root
+    new.controls = model.entryControls(efer: registers[.efer], cr4: registers[.cr4], isLegacyPAE: registers.paging == .pae)
+    new.judgement = presentJudgement()
+    new.masking = presentMasking()
+    new.pointers = [registers[.pdpte0], registers[.pdpte1], registers[.pdpte2], registers[.pdpte3]]
+    // Under nested paging the PDPTEs are read by the walk; under EPT they are loaded as usual.
+    new.readsPointers = nested.kind != .none && !nested.isEPT
+    first.pointee = new
+    setContexts()
+    state.engine.permissions.clear()
+  }
+
+  private func presentJudgement() -> Judgement {
+    var judgement = Judgement()
     judgement.writeProtect = registers[.cr0] & CR0.WP != 0
     judgement.smep = registers.has(CR4.SMEP)
     judgement.smap = registers.has(CR4.SMAP)
@@ -47,19 +69,21 @@ final class X86Unit: UnitModel {
     judgement.supervisorKeys = registers.has(CR4.PKS)
     judgement.pkru = UInt32(truncatingIfNeeded: registers[.pkru])
     judgement.pkrs = UInt32(truncatingIfNeeded: registers[.pkrs])
-    masking = PointerMasking()
+    return judgement
+  }
+
+  private func presentMasking() -> PointerMasking {
+    var masking = PointerMasking()
     if registers[.cr3] & 1 << 61 != 0 { masking.userBit = 56 } else if registers[.cr3] & 1 << 62 != 0 { masking.userBit = 47 }
     if registers.has(CR4.LAM_SUP) { masking.supervisorBit = registers.has(CR4.LA57) ? 56 : 47 }
-    setNested()
-    setContexts()
-    state.engine.permissions.clear()
+    return masking
   }
 
   private func setNested() {
     switch model.mode {
     case .npt: setNestedPaging()
     case .ept: setEPT()
-    default: nested.kind = .none
+    default: second.pointee.kind = .none
     }
   }
 
@@ -68,17 +92,17 @@ final class X86Unit: UnitModel {
     let cr4 = registers[.nestedCR4]
     let isLong = efer & EFER.LME != 0
     let isPAE = cr4 & CR4.PAE != 0
-    nested.kind = isLong ? (cr4 & CR4.LA57 != 0 ? .nptFiveLevel : .nptFourLevel) : isPAE ? .nptPAE : .nptTwoLevel
-    nested.controls = model.entryControls(efer: efer, cr4: cr4, isLegacyPAE: !isLong && isPAE)
-    nested.controls.hasGlobal = false
-    nested.reportsFetch = cr4 & CR4.SMEP != 0 || isPAE && efer & EFER.NXE != 0
-    nested.root = registers[.nestedCR3] & (!isLong && isPAE ? 0xffff_ffe0 : isLong ? EntryBits.address : 0xffff_f000)
+    second.pointee.kind = isLong ? (cr4 & CR4.LA57 != 0 ? .nptFiveLevel : .nptFourLevel) : isPAE ? .nptPAE : .nptTwoLevel
+    second.pointee.controls = model.entryControls(efer: efer, cr4: cr4, isLegacyPAE: !isLong && isPAE)
+    second.pointee.controls.hasGlobal = false
+    second.pointee.reportsFetch = cr4 & CR4.SMEP != 0 || isPAE && efer & EFER.NXE != 0
+    second.pointee.root = registers[.nestedCR3] & (!isLong && isPAE ? 0xffff_ffe0 : isLong ? EntryBits.address : 0xffff_f000)
   }
 
   private func setEPT() {
     let eptp = registers[.eptp]
-    nested.kind = eptp >> 3 & 7 == 4 ? .ept5 : .ept4
-    nested.root = eptp & EntryBits.address
+    second.pointee.kind = eptp >> 3 & 7 == 4 ? .ept5 : .ept4
+    second.pointee.root = eptp & EntryBits.address
     var c = EPTControls()
     c.reserved = model.reservedAddress
     c.hasExecuteOnly = model.hasEPTExecuteOnly
@@ -87,18 +111,19 @@ final class X86Unit: UnitModel {
     c.hasFlags = eptp & 1 << 6 != 0
     c.hasModeBasedExecute = registers[.mbec] != 0
     c.isEager = model.isEager
-    nested.eptControls = c
+    second.pointee.eptControls = c
   }
 
   /// Translations are tagged with PCID, with VPID or ASID, and under EPT with the EPT pointer's root.
   private func setContexts() {
     let root = nested.isEPT ? nested.root : 0
     let machine = UInt32(registers[.vpid])
-    context = state.context(ContextIdentifiers(machine: machine, space: registers.pcid, root: root))
-    globalContext = controls.hasGlobal
+    let context = state.context(ContextIdentifiers(machine: machine, space: registers.pcid, root: root))
+    first.pointee.context = context
+    first.pointee.globalContext = controls.hasGlobal
       ? state.context(ContextIdentifiers(machine: machine, space: 0, isGlobal: true, root: root)) : context
     if nested.kind != .none {
-      nested.context = state.context(
+      second.pointee.context = state.context(
         ContextIdentifiers(machine: nested.isEPT ? 0 : machine, space: 0, stage: 2, root: nested.root))
     }
   }
@@ -107,12 +132,12 @@ final class X86Unit: UnitModel {
 
   // MARK: Translation
 
-  func translate(_ batch: Batch, from first: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
-    guard let observer else { return translate(batch, first, end, NoObserver()) }
+  func translate(_ batch: Batch, from start: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
+    guard let observer else { return translate(batch, start, end, NoObserver()) }
     let regime = regimeIndex.map { Self.definition.regimes[$0] }
     let formats = (first: UInt8(regime?.first ?? Int(PGK_NO_FORMAT)), second: UInt8(regime?.second ?? Int(PGK_NO_FORMAT)))
     // One at a time, so that the observer is told which access it sees.
-    var i = first
+    var i = start
     while i < end {
       let watching = BorderObserver(observer, access: batch.accesses[i], formats: formats) { [self] in
         rule($0, stage: $1, level: $2, kind: $3)
@@ -124,44 +149,35 @@ final class X86Unit: UnitModel {
     return EngineEnd(end, .end)
   }
 
-  private func translate<Observer: WalkObserver>(_ batch: Batch, _ first: Int, _ end: Int, _ observer: Observer) -> EngineEnd {
+  private func translate<Observer: WalkObserver>(_ batch: Batch, _ start: Int, _ end: Int, _ observer: Observer) -> EngineEnd {
     let engine = state.engine
     let isNested = nested.kind != .none
     switch registers.paging {
     case .fourLevel:
-      let stage = firstStage(FourLevel.self)
+      let stage = FirstStage<FourLevel>(first)
       return isNested
-        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
-        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+        ? engine.run(TwoStage(stage, second), batch, from: start, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: start, to: end, observer)
     case .fiveLevel:
-      let stage = firstStage(FiveLevel.self)
+      let stage = FirstStage<FiveLevel>(first)
       return isNested
-        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
-        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+        ? engine.run(TwoStage(stage, second), batch, from: start, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: start, to: end, observer)
     case .pae:
-      let stage = firstStage(PAE.self)
+      let stage = FirstStage<PAE>(first)
       return isNested
-        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
-        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+        ? engine.run(TwoStage(stage, second), batch, from: start, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: start, to: end, observer)
     case .twoLevel:
-      let stage = firstStage(TwoLevel.self)
+      let stage = FirstStage<TwoLevel>(first)
       return isNested
-        ? engine.run(TwoStage(stage, nested), batch, from: first, to: end, observer)
-        : engine.run(OneStage(stage), batch, from: first, to: end, observer)
+        ? engine.run(TwoStage(stage, second), batch, from: start, to: end, observer)
+        : engine.run(OneStage(stage), batch, from: start, to: end, observer)
     default:
       return isNested
-        ? engine.run(UnpagedGuest(context: context, nested), batch, from: first, to: end, observer)
-        : engine.run(Unpaged(context: context), batch, from: first, to: end, observer)
+        ? engine.run(UnpagedGuest(context: first.pointee.context, second), batch, from: start, to: end, observer)
+        : engine.run(Unpaged(context: first.pointee.context), batch, from: start, to: end, observer)
     }
-  }
-
-  private func firstStage<Format: FirstStageFormat>(_ format: Format.Type) -> FirstStage<Format> {
-    FirstStage(
-      root: registers.root,
-      pointers: [registers[.pdpte0], registers[.pdpte1], registers[.pdpte2], registers[.pdpte3]],
-      // Under nested paging the PDPTEs are read by the walk; under EPT they are loaded as usual.
-      readsPointers: nested.kind != .none && !nested.isEPT,
-      controls: controls, judgement: judgement, masking: masking, context: context, globalContext: globalContext)
   }
 
   // MARK: Invalidation

@@ -42,25 +42,50 @@
   }
 }
 
-/// TLBs, walk caches and scratch space of one unit. A plain value of pointers; the unit deallocates it once.
+/// What one unit caches and scribbles on, in one place.
+@frozen @usableFromInline struct CacheStorage {
+  @usableFromInline var l1: TLB
+  @usableFromInline var l1i: TLB
+  @usableFromInline var l2: TLB
+  @usableFromInline var nested: TLB
+  @usableFromInline var prefix: UnsafeMutablePointer<PrefixWalkCache>
+  @usableFromInline var secondPrefix: UnsafeMutablePointer<PrefixWalkCache>
+  @usableFromInline var hasPrefix: Bool
+  @usableFromInline var hasSecondPrefix: Bool
+  @usableFromInline var hasEntries: Bool
+  @usableFromInline var hasNoTLB: Bool
+  @usableFromInline var entries: EntryWalkCache
+  @usableFromInline var counters: UnsafeMutablePointer<Counters>
+  @usableFromInline var fault: UnsafeMutablePointer<WalkFault>
+  @usableFromInline var path: UnsafeMutablePointer<PathStep>
+  @usableFromInline var secondPath: UnsafeMutablePointer<PathStep>
+}
+
+/// TLBs, walk caches and scratch space of one unit: one pointer, copied freely; the unit deallocates it once.
 @frozen public struct TranslationCaches: @unchecked Sendable {
   // SAFETY: as AssociativeArray.
-  public let l1: TLB
-  public let l1i: TLB
-  public let l2: TLB
-  public let nested: TLB
+  @usableFromInline let storage: UnsafeMutablePointer<CacheStorage>
+
+  @inlinable @inline(__always) public var l1: TLB { storage.pointee.l1 }
+  @inlinable @inline(__always) public var l1i: TLB { storage.pointee.l1i }
+  @inlinable @inline(__always) public var l2: TLB { storage.pointee.l2 }
+  @inlinable @inline(__always) public var nested: TLB { storage.pointee.nested }
   /// Index n: entries read at level n. Index 0 is absent: leaves of the last level live in TLBs.
-  public let prefix: UnsafeMutablePointer<PrefixWalkCache>
+  @inlinable @inline(__always) public var prefix: UnsafeMutablePointer<PrefixWalkCache> { storage.pointee.prefix }
   /// The same for second-stage tables.
-  public let secondPrefix: UnsafeMutablePointer<PrefixWalkCache>
-  public let hasPrefix: Bool
-  public let hasSecondPrefix: Bool
-  public let entries: EntryWalkCache
-  public let counters: UnsafeMutablePointer<Counters>
+  @inlinable @inline(__always) public var secondPrefix: UnsafeMutablePointer<PrefixWalkCache> { storage.pointee.secondPrefix }
+  @inlinable @inline(__always) public var hasPrefix: Bool { storage.pointee.hasPrefix }
+  @inlinable @inline(__always) public var hasSecondPrefix: Bool { storage.pointee.hasSecondPrefix }
+  @inlinable @inline(__always) public var hasNoTLB: Bool { storage.pointee.hasNoTLB }
+  @inlinable @inline(__always) public var hasEntries: Bool { storage.pointee.hasEntries }
+  @inlinable @inline(__always) public var entries: EntryWalkCache { storage.pointee.entries }
   /// Room for the entries of one walk, by stage.
-  public let path: UnsafeMutablePointer<PathStep>
-  public let secondPath: UnsafeMutablePointer<PathStep>
-  public let fault: UnsafeMutablePointer<WalkFault>
+  @inlinable @inline(__always) public var path: UnsafeMutablePointer<PathStep> { storage.pointee.path }
+  @inlinable @inline(__always) public var secondPath: UnsafeMutablePointer<PathStep> { storage.pointee.secondPath }
+
+  @inlinable @inline(__always) public var counters: UnsafeMutablePointer<Counters> { storage.pointee.counters }
+  /// Why the last translation failed.
+  @inlinable @inline(__always) public var fault: UnsafeMutablePointer<WalkFault> { storage.pointee.fault }
 
   public static let prefixLevels = 5
   static let pathLength = 8
@@ -78,24 +103,28 @@
       }
       return list
     }
-    l1 = TLB(array("tlb.l1"), sizes: sizes)
-    l1i = TLB(array("tlb.l1i"), sizes: sizes)
-    l2 = TLB(array("tlb.l2"), sizes: sizes)
-    nested = TLB(array("tlb.nested"), sizes: sizes)
-    prefix = prefixes("pwc")
-    secondPrefix = prefixes("pwc2")
-    hasPrefix = (0..<Self.prefixLevels).contains { [prefix] in !prefix[$0].isAbsent }
-    hasSecondPrefix = (0..<Self.prefixLevels).contains { [secondPrefix] in !secondPrefix[$0].isAbsent }
-    entries = EntryWalkCache(array("entrycache"))
-    counters = .allocate(capacity: 1)
-    counters.initialize(to: Counters())
-    path = .allocate(capacity: Self.pathLength)
-    secondPath = .allocate(capacity: Self.pathLength)
-    let empty = PathStep(slot: 0, place: 0, entry: Entry(0), next: 0, rights: .all, level: 0)
-    path.initialize(repeating: empty, count: Self.pathLength)
-    secondPath.initialize(repeating: empty, count: Self.pathLength)
-    fault = .allocate(capacity: 1)
-    fault.initialize(to: WalkFault())
+    func path() -> UnsafeMutablePointer<PathStep> {
+      let path = UnsafeMutablePointer<PathStep>.allocate(capacity: Self.pathLength)
+      path.initialize(
+        repeating: PathStep(slot: 0, place: 0, entry: Entry(0)), count: Self.pathLength)
+      return path
+    }
+    func one<Value>(_ value: Value) -> UnsafeMutablePointer<Value> {
+      let place = UnsafeMutablePointer<Value>.allocate(capacity: 1)
+      place.initialize(to: value)
+      return place
+    }
+    let prefix = prefixes("pwc")
+    let secondPrefix = prefixes("pwc2")
+    storage = .allocate(capacity: 1)
+    storage.initialize(to: CacheStorage(
+      l1: TLB(array("tlb.l1"), sizes: sizes), l1i: TLB(array("tlb.l1i"), sizes: sizes), l2: TLB(array("tlb.l2"), sizes: sizes),
+      nested: TLB(array("tlb.nested"), sizes: sizes), prefix: prefix, secondPrefix: secondPrefix,
+      hasPrefix: (0..<Self.prefixLevels).contains { !prefix[$0].isAbsent },
+      hasSecondPrefix: (0..<Self.prefixLevels).contains { !secondPrefix[$0].isAbsent },
+      hasEntries: geometry["entrycache"].ways > 0,
+      hasNoTLB: geometry["tlb.l1"].ways == 0 && geometry["tlb.l1i"].ways == 0 && geometry["tlb.l2"].ways == 0,
+      entries: EntryWalkCache(array("entrycache")), counters: one(Counters()), fault: one(WalkFault()), path: path(), secondPath: path()))
   }
 
   public func deallocate() {
@@ -105,28 +134,27 @@
       list.deallocate()
     }
     entries.deallocate()
-    counters.deallocate()
     path.deallocate()
     secondPath.deallocate()
+    counters.deallocate()
     fault.deallocate()
+    storage.deallocate()
   }
 
   // MARK: Walk caches
 
   /// Where a walk starts. Every level that knows the address is made most recent; the lowest one wins.
-  @inlinable @inline(__always)
+  @inline(never) @inlinable
   public func start(
     _ input: UInt64, root: WalkStart, _ radix: Radix, _ context: ContextTag, _ caches: UnsafeMutablePointer<PrefixWalkCache>
   ) -> WalkStart {
     var start = root
-    var level = root.level
+    var level = min(root.level, Self.prefixLevels &- 1)
     while level > 0 {
-      if level < Self.prefixLevels && !caches[level].isAbsent {
-        var payload: UInt64 = 0
-        if caches[level].find(input, shift: radix.shift(level), context, &payload) {
-          start = WalkStart(
-            table: payload &>> 8, level: level &- 1, rights: Rights(rawValue: UInt8(truncatingIfNeeded: payload)))
-        }
+      var payload: UInt64 = 0
+      if !caches[level].isAbsent, caches[level].find(input, shift: radix.shift(level), context, &payload) {
+        start = WalkStart(
+          table: payload &>> 8, level: level &- 1, rights: Rights(rawValue: UInt8(truncatingIfNeeded: payload)))
       }
       level &-= 1
     }
@@ -134,22 +162,26 @@
     return start
   }
 
-  /// Fills the caches with the table entries, `count` of them, that a walk went through, down to the first whose accessed
-  /// flag is not set: a link below it would let later walks pass it by, and the flag would never be set.
-  @inlinable @inline(__always)
+  /// Fills the caches with the table entries that a walk went through, from where it started to the one above `level`,
+  /// down to the first whose accessed flag is not set: a link below it would let later walks pass it by, and the flag
+  /// would never be set.
+  @inline(never) @inlinable
   public func fill<Format: PageTableFormat>(
-    _ input: UInt64, _ format: Format.Type, _ controls: Format.Controls, _ context: ContextTag, tables count: Int,
-    path: UnsafeMutablePointer<PathStep>, _ caches: UnsafeMutablePointer<PrefixWalkCache>
+    _ input: UInt64, _ format: Format.Type, _ controls: Format.Controls, _ context: ContextTag, from start: WalkStart,
+    downTo level: Int, path: UnsafeMutablePointer<PathStep>, _ caches: UnsafeMutablePointer<PrefixWalkCache>
   ) {
-    var i = 0
-    while i < count {
-      let step = path[i]
-      let level = Int(step.level)
-      guard step.entry == Format.marked(step.entry, at: level, isLeaf: false, isWritten: false, controls) else { return }
-      if level < Self.prefixLevels, !caches[level].isAbsent {
-        caches[level].insert(input, shift: Format.radix.shift(level), context, table: step.next, rights: step.rights)
+    var rights = start.rights
+    var current = start.level
+    while current > level {
+      let entry = path[current].entry
+      guard entry == Format.marked(entry, at: current, isLeaf: false, isWritten: false, controls),
+        case .table(let next) = Format.step(entry, at: current, controls)
+      else { return }
+      rights.formIntersection(Format.rights(of: entry, at: current, isLeaf: false, controls))
+      if current < Self.prefixLevels, !caches[current].isAbsent {
+        caches[current].insert(input, shift: Format.radix.shift(current), context, table: next, rights: rights)
       }
-      i &+= 1
+      current &-= 1
     }
   }
 

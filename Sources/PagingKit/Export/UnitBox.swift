@@ -1,5 +1,5 @@
 // The object behind the opaque handle, and the errors that cross the border.
-public import CPagingKit
+import CPagingKit
 
 /// What `pgk_unit *` points to.
 final class UnitBox {

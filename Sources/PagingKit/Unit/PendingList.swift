@@ -1,5 +1,5 @@
 // run and resume: groups, the list of pending operations, and its verdicts. The same for every back end.
-public import CPagingKit
+import CPagingKit
 
 extension UnitModel {
   /// Takes accesses until one group stops. Returns how many were consumed, or a PGK_E_... code with the reason.

@@ -133,6 +133,11 @@ public import CPagingKit
       result.reason = .nonCanonical
       return
     }
+    if caches.hasNoTLB {
+      walk(regime, address, access, observer, &result)
+      if result.reason == .none { counters.pointee.tlbMisses &+= 1 }
+      return
+    }
     var found: UInt64 = 0
     var sizeClass = 0
     let isInstruction = access.isFetch && !caches.l1i.isAbsent

@@ -1,14 +1,13 @@
 // Where a walker finds its tables. The type says which stage one is in; nothing tells the walker.
 
 /// Memory that holds tables, addressed in its own space.
+///
+/// A refusal leaves its reason and place in the unit's `TranslationCaches.fault`.
 public protocol TableMemory {
   associatedtype Space
 
   /// Table entries read so far, all stages.
   var reads: UInt32 { get }
-
-  /// Why a load or an exchange was refused; the walk ends with it.
-  var fault: WalkFault { get }
 
   /// Reads an entry, and says where it lies in physical memory. False if it cannot be read.
   mutating func load(
@@ -22,24 +21,45 @@ public protocol TableMemory {
 /// What became of an update of an entry.
 @frozen public enum Exchange: Sendable { case done, lost, refused }
 
+/// What reading an entry gives where there is no memory.
+@frozen public enum Hole: Sendable {
+  /// The bus reads as ones.
+  case ones
+  /// Reading is a fault of its own.
+  case fault
+}
+
+extension TranslationCaches {
+  /// An entry that has no memory: ones, or false and the fault noted.
+  @inline(never) @usableFromInline
+  func readHole(_ hole: Hole, slot: UInt64, level: Int, stage: UInt8, _ entry: inout UInt64) -> Bool {
+    if hole == .ones {
+      entry = .max
+      return true
+    }
+    fault.pointee = WalkFault(.entryHole, stage: stage)
+    fault.pointee.level = UInt8(truncatingIfNeeded: level)
+    fault.pointee.slot = slot
+    return false
+  }
+}
+
 /// Tables in host memory.
 @frozen public struct PhysicalTables: TableMemory {
   public typealias Space = Physical
 
   @usableFromInline let memory: PhysicalMemory
-  @usableFromInline let cache: EntryWalkCache
+  @usableFromInline let caches: TranslationCaches
   @usableFromInline let stage: UInt8
-  /// What an entry at an address without memory reads as; nil if reading it is a fault.
-  @usableFromInline let openBus: UInt64?
+  @usableFromInline let hole: Hole
   public var reads: UInt32 = 0
-  public var fault = WalkFault()
 
   @inlinable @inline(__always)
-  public init(_ memory: PhysicalMemory, cache: EntryWalkCache, stage: UInt8, openBus: UInt64?) {
+  public init(_ memory: PhysicalMemory, _ caches: TranslationCaches, stage: UInt8, hole: Hole) {
     self.memory = memory
-    self.cache = cache
+    self.caches = caches
     self.stage = stage
-    self.openBus = openBus
+    self.hole = hole
   }
 
   @inlinable @inline(__always)
@@ -47,22 +67,18 @@ public protocol TableMemory {
     _ slot: Address<Physical>, level: Int, byteCount: UInt64, _ entry: inout UInt64, _ place: inout UInt64
   ) -> Bool {
     place = slot.bits
-    if !cache.isAbsent && cache.find(slot: slot.bits, &entry) { return true }
+    if caches.hasEntries && caches.entries.find(slot: slot.bits, &entry) { return true }
     reads &+= 1
-    if memory.load(slot.bits, byteCount: byteCount, &entry) { return true }
-    return readHole(slot, level, &entry)
-  }
-
-  @inline(never) @usableFromInline
-  mutating func readHole(_ slot: Address<Physical>, _ level: Int, _ entry: inout UInt64) -> Bool {
-    if let openBus {
-      entry = openBus
+    if let pointer = memory.fastPointer(slot.bits) {
+      entry = byteCount == 8
+        ? pointer.load(as: UInt64.self) : UInt64(truncatingIfNeeded: pointer.load(as: UInt32.self))
       return true
     }
-    fault = WalkFault(.entryHole, stage: stage)
-    fault.level = UInt8(truncatingIfNeeded: level)
-    fault.slot = slot.bits
-    return false
+    var slow: UInt64 = 0
+    let isThere = memory.slowLoad(slot.bits, byteCount: byteCount, &slow)
+      || caches.readHole(hole, slot: slot.bits, level: level, stage: stage, &slow)
+    entry = slow
+    return isThere
   }
 
   @inlinable
@@ -72,28 +88,26 @@ public protocol TableMemory {
     switch memory.exchange(place, byteCount: byteCount, expected: expected, desired: desired) {
     case .done: return .done
     case .lost: return .lost
-    case .noMemory: return openBus == nil ? refuse(slot, level) : .done
+    case .noMemory:
+      var unused: UInt64 = 0
+      return caches.readHole(hole, slot: slot.bits, level: level, stage: stage, &unused) ? .done : .refused
     }
-  }
-
-  @inline(never) @usableFromInline mutating func refuse(_ slot: Address<Physical>, _ level: Int) -> Exchange {
-    var unused: UInt64 = 0
-    _ = readHole(slot, level, &unused)
-    return .refused
   }
 }
 
 /// The second stage, as an address translator for the tables and the final address of the first.
+///
+/// A refusal is noted in the unit's `TranslationCaches.fault`.
 public protocol SecondStage {
   /// Entries of second-stage tables and of first-stage tables read so far.
   var reads: UInt32 { get set }
-  var fault: WalkFault { get }
   var memory: PhysicalMemory { get }
+  var caches: TranslationCaches { get }
 
   /// Whether updating an entry needs more than reading it did: another right, another dirty flag.
   var translatesForUpdate: Bool { get }
 
-  /// Physical address of a guest-physical one, or false with `fault` set.
+  /// Physical address of a guest-physical one, or false.
   mutating func translate(_ address: Address<GuestPhysical>, for purpose: Purpose, _ output: inout SecondStageOutput) -> Bool
 }
 
@@ -105,7 +119,7 @@ public protocol SecondStage {
   public var rights: Rights = .all
   /// The rights as the second stage's own walk collected them, for a nested TLB.
   public var collected: Rights = .all
-  @inlinable public init() {}
+  @inlinable @inline(__always) public init() {}
 }
 
 /// Tables in guest-physical memory: every slot goes through the second stage before it is read.
@@ -113,48 +127,28 @@ public protocol SecondStage {
   public typealias Space = GuestPhysical
 
   public var second: Second
-  /// What an entry at an address without memory reads as; nil if reading it is a fault.
-  @usableFromInline let openBus: UInt64?
-  public var fault = WalkFault()
+  @usableFromInline let hole: Hole
 
-  @inlinable public init(_ second: Second, openBus: UInt64?) {
+  @inlinable @inline(__always) public init(_ second: Second, hole: Hole) {
     self.second = second
-    self.openBus = openBus
+    self.hole = hole
   }
 
-  @inlinable public var reads: UInt32 { second.reads }
+  @inlinable @inline(__always) public var reads: UInt32 { second.reads }
 
-  @inlinable
+  @inlinable @inline(__always)
   public mutating func load(
     _ slot: Address<GuestPhysical>, level: Int, byteCount: UInt64, _ entry: inout UInt64, _ place: inout UInt64
   ) -> Bool {
-    guard translate(slot, level, for: .tableRead, &place) else { return false }
+    var output = SecondStageOutput()
+    guard second.translate(slot, for: .tableRead, &output) else { return false }
+    place = output.address.bits
     second.reads &+= 1
     if second.memory.load(place, byteCount: byteCount, &entry) { return true }
-    return readHole(slot, level, &entry)
-  }
-
-  @inlinable
-  mutating func translate(_ slot: Address<GuestPhysical>, _ level: Int, for purpose: Purpose, _ place: inout UInt64) -> Bool {
-    var output = SecondStageOutput()
-    guard second.translate(slot, for: purpose, &output) else {
-      fault = second.fault
-      return false
-    }
-    place = output.address.bits
-    return true
-  }
-
-  @inline(never) @usableFromInline
-  mutating func readHole(_ slot: Address<GuestPhysical>, _ level: Int, _ entry: inout UInt64) -> Bool {
-    if let openBus {
-      entry = openBus
-      return true
-    }
-    fault = WalkFault(.entryHole, stage: 1)
-    fault.level = UInt8(truncatingIfNeeded: level)
-    fault.slot = slot.bits
-    return false
+    var slow: UInt64 = 0
+    let isThere = second.caches.readHole(hole, slot: slot.bits, level: level, stage: 1, &slow)
+    entry = slow
+    return isThere
   }
 
   @inlinable
@@ -163,14 +157,16 @@ public protocol SecondStage {
   ) -> Exchange {
     var place = place
     if second.translatesForUpdate {
-      guard translate(slot, level, for: .tableUpdate, &place) else { return .refused }
+      var output = SecondStageOutput()
+      guard second.translate(slot, for: .tableUpdate, &output) else { return .refused }
+      place = output.address.bits
     }
     switch second.memory.exchange(place, byteCount: byteCount, expected: expected, desired: desired) {
     case .done: return .done
     case .lost: return .lost
     case .noMemory:
       var unused: UInt64 = 0
-      return readHole(slot, level, &unused) ? .done : .refused
+      return second.caches.readHole(hole, slot: slot.bits, level: level, stage: 1, &unused) ? .done : .refused
     }
   }
 }
