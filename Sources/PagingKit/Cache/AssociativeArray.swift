@@ -10,86 +10,127 @@
   }
 }
 
+/// The shape and the places of one array, where it stays until it is deallocated.
+@frozen @usableFromInline struct AssociativeStorage {
+  @usableFromInline var ways: Int
+  @usableFromInline var words: UnsafeMutablePointer<CachedWord>
+  /// sets - 1, if `isMasked`: the number of sets is a power of two.
+  @usableFromInline var setMask: UInt64
+  @usableFromInline var sets: Int
+  @usableFromInline var isMasked: Bool
+  @usableFromInline var isLRU: Bool
+  @usableFromInline var replacement: Replacement
+  /// One word a set, for replacement.
+  @usableFromInline var state: UnsafeMutablePointer<UInt64>
+}
+
 /// Sets by ways; any number of sets, not only powers of two.
 ///
-/// A plain value that points to its storage, so that a batch can work on a local copy; the owner deallocates it once.
-/// Filled places of a set come first. With LRU they are in order of use.
+/// One pointer, copied freely; the owner deallocates it once. Filled places of a set come first. With LRU they are in
+/// order of use.
 @frozen public struct AssociativeArray: @unchecked Sendable {
   // SAFETY: the storage belongs to one unit, which is used by one thread at a time.
-  public let sets: Int
-  public let ways: Int
-  public let replacement: Replacement
-  @usableFromInline let words: UnsafeMutablePointer<CachedWord>
-  @usableFromInline let state: UnsafeMutablePointer<UInt64>
-  /// sets - 1 if that is a mask, otherwise 0 with more than one set.
-  @usableFromInline let setMask: UInt64
+  @usableFromInline let storage: UnsafeMutablePointer<AssociativeStorage>
+
+  @inlinable @inline(__always) public var sets: Int { storage.pointee.sets }
+  @inlinable @inline(__always) public var ways: Int { storage.pointee.ways }
+  public var replacement: Replacement { storage.pointee.replacement }
+  @inlinable @inline(__always) var words: UnsafeMutablePointer<CachedWord> { storage.pointee.words }
+  @inlinable @inline(__always) var state: UnsafeMutablePointer<UInt64> { storage.pointee.state }
 
   /// `ways` 0 is an absent cache. At most 2^24 places.
   public init(sets: Int, ways: Int, replacement: Replacement = .lru, seed: UInt64 = 1) {
     let sets = max(1, sets)
-    self.sets = sets
-    self.ways = ways
-    self.replacement = replacement
-    words = .allocate(capacity: max(1, sets * ways))
+    let words = UnsafeMutablePointer<CachedWord>.allocate(capacity: max(1, sets * ways))
     words.initialize(repeating: CachedWord(tag: 0, payload: 0), count: max(1, sets * ways))
-    state = .allocate(capacity: sets)
+    let state = UnsafeMutablePointer<UInt64>.allocate(capacity: sets)
     state.initialize(repeating: 0, count: sets)
     if replacement == .random {
       for set in 0..<sets { state[set] = (seed &+ UInt64(set)) &* 0x9e37_79b9_7f4a_7c15 | 1 }
     }
-    setMask = sets & (sets - 1) == 0 ? UInt64(sets - 1) : 0
+    storage = .allocate(capacity: 1)
+    storage.initialize(to: AssociativeStorage(
+      ways: ways, words: words, setMask: UInt64(sets - 1), sets: sets, isMasked: sets & (sets - 1) == 0,
+      isLRU: replacement == .lru, replacement: replacement, state: state))
   }
 
   public func deallocate() {
-    words.deallocate()
-    state.deallocate()
+    storage.pointee.words.deallocate()
+    storage.pointee.state.deallocate()
+    storage.deallocate()
   }
 
   @inlinable @inline(__always) public var isAbsent: Bool { ways == 0 }
 
   @inlinable @inline(__always) func set(of key: UInt64) -> Int {
-    if setMask != 0 || sets == 1 { return Int(truncatingIfNeeded: key & setMask) }
-    return Int(truncatingIfNeeded: key % UInt64(truncatingIfNeeded: sets))
+    storage.pointee.isMasked
+      ? Int(truncatingIfNeeded: key & storage.pointee.setMask) : Int(truncatingIfNeeded: key % UInt64(truncatingIfNeeded: sets))
   }
+
+  @inlinable @inline(__always) func place(of key: UInt64) -> UnsafeMutablePointer<CachedWord> { words + set(of: key) &* ways }
 
   /// The payload of the tag, or of its alternative (the same with the identifier of all spaces), made most recent.
   ///
-  /// `key` chooses the set.
+  /// `key` chooses the set. An absent cache must not be asked.
   @inlinable @inline(__always)
   public func find(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
-    let first = words + set(of: key) &* ways
+    let first = place(of: key)
+    if first.pointee.tag == tag && storage.pointee.isLRU {
+      payload = first.pointee.payload
+      return true
+    }
+    let way = search(first, tag, alternative)
+    if way < 0 { return false }
+    payload = use(first, way, key)
+    return true
+  }
+
+  /// The way that holds the tag or its alternative, or -1. Four at a time, since most sets have a multiple of four ways.
+  @inlinable @inline(__always)
+  func search(_ first: UnsafeMutablePointer<CachedWord>, _ tag: UInt64, _ alternative: UInt64) -> Int {
+    let ways = ways
     var way = 0
-    while way < ways {
-      let word = first[way]
-      if word.tag == tag || word.tag == alternative {
-        payload = word.payload
-        if replacement == .lru {
-          moveToFront(first, way, word)
-        } else {
-          replacement.touch(&state[set(of: key)], way: way, ways: ways)
-        }
-        return true
+    while way &+ 4 <= ways {
+      let a = first[way].tag, b = first[way &+ 1].tag, c = first[way &+ 2].tag, d = first[way &+ 3].tag
+      if (a == tag) || (b == tag) || (c == tag) || (d == tag) || (a == alternative) || (b == alternative)
+        || (c == alternative) || (d == alternative)
+      {
+        if a == tag || a == alternative { return way }
+        if b == tag || b == alternative { return way &+ 1 }
+        return c == tag || c == alternative ? way &+ 2 : way &+ 3
       }
+      way &+= 4
+    }
+    while way < ways {
+      if first[way].tag == tag || first[way].tag == alternative { return way }
       way &+= 1
     }
-    return false
+    return -1
+  }
+
+  /// Marks a way as used and returns its payload.
+  @inline(never) @usableFromInline
+  func use(_ first: UnsafeMutablePointer<CachedWord>, _ way: Int, _ key: UInt64) -> UInt64 {
+    let word = first[way]
+    if storage.pointee.isLRU {
+      moveToFront(first, way, word)
+    } else {
+      replacement.touch(&state[set(of: key)], way: way, ways: ways)
+    }
+    return word.payload
   }
 
   @inlinable @inline(__always)
   func moveToFront(_ first: UnsafeMutablePointer<CachedWord>, _ way: Int, _ word: CachedWord) {
-    var i = way
-    while i > 0 {
-      first[i] = first[i &- 1]
-      i &-= 1
-    }
-    first[0] = word
+    (first + 1).update(from: first, count: way)
+    first.pointee = word
   }
 
   /// Puts a word in, as most recent. A word with the same tag must not be there.
   @inlinable @inline(__always) public func insert(key: UInt64, _ word: CachedWord) {
     if ways == 0 { return }
-    if replacement == .lru {
-      moveToFront(words + set(of: key) &* ways, ways &- 1, word)
+    if storage.pointee.isLRU {
+      moveToFront(place(of: key), ways &- 1, word)
     } else {
       insertInPlace(set(of: key), word)
     }

@@ -50,21 +50,27 @@
 @frozen public struct TLB: @unchecked Sendable {
   // SAFETY: as AssociativeArray.
   public let array: AssociativeArray
-  public let sizes: PageSizes
-  /// Bit n: an entry of size class n has been put in since the TLB was empty.
-  @usableFromInline let present: UnsafeMutablePointer<UInt8>
+  @usableFromInline let pages: UnsafeMutablePointer<PagesPresent>
+
+  /// The page sizes, and which of them the TLB may hold.
+  @frozen @usableFromInline struct PagesPresent {
+    @usableFromInline let sizes: PageSizes
+    /// Bit n: an entry of size class n has been put in since the TLB was empty.
+    @usableFromInline var classes: UInt8 = 0
+  }
 
   public init(_ array: AssociativeArray, sizes: PageSizes) {
     self.array = array
-    self.sizes = sizes
-    present = .allocate(capacity: 1)
-    present.initialize(to: 0)
+    pages = .allocate(capacity: 1)
+    pages.initialize(to: PagesPresent(sizes: sizes))
   }
 
   public func deallocate() {
     array.deallocate()
-    present.deallocate()
+    pages.deallocate()
   }
+
+  @inlinable @inline(__always) public var sizes: PageSizes { pages.pointee.sizes }
 
   @inlinable @inline(__always) public var isAbsent: Bool { array.isAbsent }
 
@@ -73,7 +79,8 @@
   public func find(
     _ address: UInt64, _ context: ContextTag, _ global: ContextTag, _ found: inout UInt64, _ sizeClass: inout Int
   ) -> Bool {
-    let classes = present.pointee
+    if isAbsent { return false }
+    let classes = pages.pointee.classes
     if classes == 1 {
       sizeClass = 0
       return probe(address, sizeClass: 0, context, global, &found)
@@ -114,7 +121,7 @@
     if isAbsent { return }
     let shift = sizes.shift(ofClass: sizeClass)
     let tag = PageTag(address, shift: shift, sizeClass: UInt64(truncatingIfNeeded: sizeClass), context: context)
-    present.pointee |= 1 &<< UInt8(truncatingIfNeeded: sizeClass)
+    pages.pointee.classes |= 1 &<< UInt8(truncatingIfNeeded: sizeClass)
     array.insert(key: address &>> shift, CachedWord(tag: tag.bits, payload: translation.bits))
   }
 
@@ -122,7 +129,7 @@
 
   /// Drops what translates the address, in every page size, for the contexts that the condition names.
   public func removePage(_ address: UInt64, where condition: (ContextTag) -> Bool) {
-    for index in 0..<sizes.count where present.pointee & (1 << UInt8(index)) != 0 {
+    for index in 0..<sizes.count where pages.pointee.classes & (1 << UInt8(index)) != 0 {
       let shift = sizes.shift(ofClass: index)
       let page = (address >> shift) & 0x7fff_ffff_ffff
       array.removeAll(key: address >> shift) {
@@ -139,13 +146,13 @@
 
   public func removeAll() {
     array.removeAll()
-    present.pointee = 0
+    pages.pointee.classes = 0
   }
 
-  public func snapshot() -> [UInt64] { [UInt64(present.pointee)] + array.snapshot() }
+  public func snapshot() -> [UInt64] { [UInt64(pages.pointee.classes)] + array.snapshot() }
 
   public func restore(_ list: ArraySlice<UInt64>) {
-    present.pointee = UInt8(truncatingIfNeeded: list.first ?? 0)
+    pages.pointee.classes = UInt8(truncatingIfNeeded: list.first ?? 0)
     array.restore(list.dropFirst())
   }
 }
