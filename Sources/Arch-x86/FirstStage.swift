@@ -112,7 +112,7 @@ extension TwoLevel: FirstStageFormat {
       var start = root
       var descent: Descent
       if caches.hasPrefix {
-        start = caches.start(address, root: root, Format.radix, context, caches.prefix)
+        start = caches.start(address, root: root, Format.self, context, caches.prefix)
         descent = Walker<Format, Tables>.descend(
           address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: path, observer)
       } else {

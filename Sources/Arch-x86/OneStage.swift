@@ -27,6 +27,12 @@ import PagingKit
   }
 
   @inline(__always) @usableFromInline
+  func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {
+    guard let root = first.start(address) else { return }
+    Walker<Format, PhysicalTables>.prefetch(address, from: root, first.controls, memory)
+  }
+
+  @inline(__always) @usableFromInline
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {

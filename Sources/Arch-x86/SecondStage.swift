@@ -168,7 +168,7 @@ import PagingKit
       var start = root
       var descent: Descent
       if caches.hasSecondPrefix {
-        start = caches.start(address.bits, root: root, Format.radix, nested.context, caches.secondPrefix)
+        start = caches.start(address.bits, root: root, Format.self, nested.context, caches.secondPrefix)
         descent = Walker<Format, PhysicalTables>.descend(
           address.bits, from: start, isWritten: isWritten, stage: 2, controls, &tables, path: path, observer)
       } else {

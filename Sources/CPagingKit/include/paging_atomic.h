@@ -15,4 +15,7 @@ static inline int pgk_compare_exchange_4(void *place, uint32_t expected, uint32_
   return __atomic_compare_exchange_n((uint32_t *)place, &expected, desired, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
+/* Asks for the cache line at `place`, which need not be valid. */
+static inline void pgk_prefetch(const void *place) { __builtin_prefetch(place); }
+
 #endif

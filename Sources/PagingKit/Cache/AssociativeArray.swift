@@ -79,32 +79,35 @@
       payload = first.pointee.payload
       return true
     }
-    let way = search(first, tag, alternative)
+    let way = tag == alternative ? search(first, tag) : search(first, tag, alternative)
     if way < 0 { return false }
     payload = use(first, way, key)
     return true
   }
 
-  /// The way that holds the tag or its alternative, or -1. Four at a time, since most sets have a multiple of four ways.
+  /// The way that holds the tag, or -1. Four at a time, since most sets have a multiple of four ways.
   @inlinable @inline(__always)
-  func search(_ first: UnsafeMutablePointer<CachedWord>, _ tag: UInt64, _ alternative: UInt64) -> Int {
+  func search(_ first: UnsafeMutablePointer<CachedWord>, _ tag: UInt64) -> Int {
     let ways = ways
     var way = 0
     while way &+ 4 <= ways {
-      let a = first[way].tag, b = first[way &+ 1].tag, c = first[way &+ 2].tag, d = first[way &+ 3].tag
-      if (a == tag) || (b == tag) || (c == tag) || (d == tag) || (a == alternative) || (b == alternative)
-        || (c == alternative) || (d == alternative)
-      {
-        if a == tag || a == alternative { return way }
-        if b == tag || b == alternative { return way &+ 1 }
-        return c == tag || c == alternative ? way &+ 2 : way &+ 3
-      }
+      if first[way].tag == tag { return way }
+      if first[way &+ 1].tag == tag { return way &+ 1 }
+      if first[way &+ 2].tag == tag { return way &+ 2 }
+      if first[way &+ 3].tag == tag { return way &+ 3 }
       way &+= 4
     }
     while way < ways {
-      if first[way].tag == tag || first[way].tag == alternative { return way }
+      if first[way].tag == tag { return way }
       way &+= 1
     }
+    return -1
+  }
+
+  /// The way that holds the tag or its alternative, or -1.
+  @inline(never) @inlinable
+  func search(_ first: UnsafeMutablePointer<CachedWord>, _ tag: UInt64, _ alternative: UInt64) -> Int {
+    for way in 0..<ways where first[way].tag == tag || first[way].tag == alternative { return way }
     return -1
   }
 

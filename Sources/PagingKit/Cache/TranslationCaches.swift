@@ -144,22 +144,29 @@
   // MARK: Walk caches
 
   /// Where a walk starts. Every level that knows the address is made most recent; the lowest one wins.
-  @inline(never) @inlinable
-  public func start(
-    _ input: UInt64, root: WalkStart, _ radix: Radix, _ context: ContextTag, _ caches: UnsafeMutablePointer<PrefixWalkCache>
+  @inlinable @inline(__always)
+  public func start<Format: PageTableFormat>(
+    _ input: UInt64, root: WalkStart, _ format: Format.Type, _ context: ContextTag,
+    _ caches: UnsafeMutablePointer<PrefixWalkCache>
   ) -> WalkStart {
     var start = root
-    var level = min(root.level, Self.prefixLevels &- 1)
-    while level > 0 {
-      var payload: UInt64 = 0
-      if !caches[level].isAbsent, caches[level].find(input, shift: radix.shift(level), context, &payload) {
-        start = WalkStart(
-          table: payload &>> 8, level: level &- 1, rights: Rights(rawValue: UInt8(truncatingIfNeeded: payload)))
-      }
-      level &-= 1
-    }
+    if Format.radix.levelCount > 4 { consult(4, input, format, context, caches, &start) }
+    if Format.radix.levelCount > 3 { consult(3, input, format, context, caches, &start) }
+    if Format.radix.levelCount > 2 && root.level >= 2 { consult(2, input, format, context, caches, &start) }
+    consult(1, input, format, context, caches, &start)
     if start.level != root.level { counters.pointee.walkCacheHits &+= 1 }
     return start
+  }
+
+  @inlinable @inline(__always)
+  func consult<Format: PageTableFormat>(
+    _ level: Int, _ input: UInt64, _ format: Format.Type, _ context: ContextTag,
+    _ caches: UnsafeMutablePointer<PrefixWalkCache>, _ start: inout WalkStart
+  ) {
+    var payload: UInt64 = 0
+    guard !caches[level].isAbsent, caches[level].find(input, shift: Format.radix.shift(level), context, &payload) else { return }
+    start = WalkStart(
+      table: payload &>> 8, level: level &- 1, rights: Rights(rawValue: UInt8(truncatingIfNeeded: payload)))
   }
 
   /// Fills the caches with the table entries that a walk went through, from where it started to the one above `level`,

@@ -81,8 +81,15 @@ public import CPagingKit
     let results = batch.results
     var i = first
     var result = WalkResult()
+    // Where most look-ups miss, the last entries of the next walks are asked for before they are needed.
+    var walks = caches.counters.pointee.walks
     defer { caches.counters.pointee.accesses &+= UInt64(truncatingIfNeeded: i &- first) }
     while i < end {
+      if (i &- first) & (Self.lookAhead &- 1) == 0 {
+        let isMissing = caches.hasNoTLB || caches.counters.pointee.walks &- walks > UInt64(Self.lookAhead / 2)
+        walks = caches.counters.pointee.walks
+        if isMissing { prefetch(regime, accesses, from: i, to: min(i &+ Self.lookAhead, end)) }
+      }
       let access = accesses[i]
       guard !access.isSpecial, (regime.privileges &>> UInt32(truncatingIfNeeded: access.privilege & 31)) & 1 != 0 else {
         return EngineEnd(i, .leave)
@@ -99,6 +106,13 @@ public import CPagingKit
       i &+= 1
     }
     return EngineEnd(i, .end)
+  }
+
+  @inlinable static var lookAhead: Int { 16 }
+
+  @inline(never) @inlinable
+  func prefetch<R: Regime>(_ regime: R, _ accesses: UnsafePointer<pgk_access_v1>, from first: Int, to end: Int) {
+    for i in first..<end { regime.prefetch(regime.untagged(accesses[i].address, accesses[i]), memory) }
   }
 
   @inlinable @inline(__always) func finished(_ result: WalkResult) -> pgk_result_v1 {

@@ -60,6 +60,9 @@ public protocol Regime {
   /// Whether the attributes forbid the access, for what `permits` does not see. Asked if `hasKeys`.
   func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool
 
+  /// Asks the processor for what a walk of the address will read last; a hint that changes and counts nothing.
+  func prefetch(_ address: UInt64, _ memory: PhysicalMemory)
+
   /// Translates after a TLB miss, or when a cached entry does not suffice: tables, rights, flags, final address.
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
@@ -70,6 +73,7 @@ extension Regime {
   @inlinable @inline(__always) public static var hasKeys: Bool { false }
   @inlinable @inline(__always) public static var isUntranslated: Bool { false }
   @inlinable @inline(__always) public static var stageCount: UInt8 { 1 }
+  @inlinable @inline(__always) public func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {}
   @inlinable @inline(__always) public func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address }
   @inlinable @inline(__always)
   public func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool { false }

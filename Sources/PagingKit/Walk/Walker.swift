@@ -53,82 +53,122 @@ public import CPagingKit
 @frozen public enum Walker<Format: PageTableFormat, Memory: TableMemory> {
   /// Goes down until a leaf, an absent entry or a refusal. Judges no rights and, but for formats that mark while
   /// descending, writes nothing. `path` has room for every level of the format.
+  ///
+  /// One line a level, so that shifts and checks of a level are constants; levels that a format has not compile away.
   @inlinable @inline(__always)
   public static func descend<Observer: WalkObserver>(
     _ input: UInt64, from start: WalkStart, isWritten: Bool, stage: UInt8, _ controls: Format.Controls,
     _ memory: inout Memory, path: UnsafeMutablePointer<PathStep>, _ observer: Observer
   ) -> Descent {
     var descent = Descent()
+    descent.level = start.level
+    descent.rights = start.rights
     var table = start.table
-    var level = start.level
-    var rights = start.rights
-    // Formats give no table at level 0; the bound lets the compiler unroll.
-    while level >= 0 {
-      let slot = table &+ Format.radix.offset(of: input, at: level)
-      var bits: UInt64 = 0
-      var place: UInt64 = 0
-      guard memory.load(Address(slot), level: level, byteCount: Format.radix.entryBytes, &bits, &place) else {
-        descent.reason = .entryHole
-        descent.isRefusedByMemory = true
-        descent.level = level
-        observer.didStep(
-          PGK_STEP_REFUSED, slot: slot, entry: 0, input: input, output: 0, level: level, stage: stage, .entryHole)
-        return descent
-      }
-      let entry = Entry(bits)
-      path[level] = PathStep(slot: slot, place: place, entry: entry)
-      switch Format.step(entry, at: level, controls) {
-      case .table(let next):
-        observer.didStep(
-          PGK_STEP_TABLE, slot: slot, entry: bits, input: input, output: next, level: level, stage: stage, .none)
-        rights.formIntersection(Format.rights(of: entry, at: level, isLeaf: false, controls))
-        if Format.marked(entry, at: level, isLeaf: false, isWritten: false, controls) != entry {
-          if Format.marksWhileDescending(controls) {
-            var copy = memory
-            let exchange = markOne(&copy, input, level, stage, controls, path, observer)
-            memory = copy
-            if exchange != .done {
-              descent.reason = exchange == .lost ? .contention : .entryHole
-              descent.isRefusedByMemory = exchange == .refused
-              descent.level = level
-              return descent
-            }
-          } else {
-            descent.isUnmarked = true
-          }
-        }
-        table = next
-        level &-= 1
-      case .leaf(let base, let pageShift):
-        rights.formIntersection(Format.rights(of: entry, at: level, isLeaf: true, controls))
-        descent.output = base | input & ((1 &<< pageShift) &- 1)
-        descent.pageShift = pageShift
-        descent.level = level
-        descent.rights = rights
-        descent.leaf = entry
-        if Format.marked(entry, at: level, isLeaf: true, isWritten: isWritten, controls) != entry { descent.isUnmarked = true }
-        observer.didStep(
-          PGK_STEP_LEAF, slot: slot, entry: bits, input: input, output: descent.output, level: level, stage: stage, .none)
-        return descent
-      case .absent:
-        descent.reason = .notPresent
-        descent.level = level
-        descent.rights = rights
-        descent.leaf = entry
-        observer.didStep(
-          PGK_STEP_REFUSED, slot: slot, entry: bits, input: input, output: 0, level: level, stage: stage, .notPresent)
-        return descent
-      case .refused(let reason):
-        descent.reason = reason
-        descent.level = level
-        descent.rights = rights
-        descent.leaf = entry
-        observer.didStep(
-          PGK_STEP_REFUSED, slot: slot, entry: bits, input: input, output: 0, level: level, stage: stage, reason)
-        return descent
-      }
+    if Format.radix.levelCount > 4 && descent.level == 4
+      && goDown(4, input, isWritten, stage, controls, &memory, path, observer, &table, &descent)
+    {
+      return descent
     }
-    preconditionFailure("a format gave a table below its last level")
+    if Format.radix.levelCount > 3 && descent.level == 3
+      && goDown(3, input, isWritten, stage, controls, &memory, path, observer, &table, &descent)
+    {
+      return descent
+    }
+    if Format.radix.levelCount > 2 && descent.level == 2
+      && goDown(2, input, isWritten, stage, controls, &memory, path, observer, &table, &descent)
+    {
+      return descent
+    }
+    if descent.level == 1 && goDown(1, input, isWritten, stage, controls, &memory, path, observer, &table, &descent) {
+      return descent
+    }
+    let isEnd = goDown(0, input, isWritten, stage, controls, &memory, path, observer, &table, &descent)
+    precondition(isEnd, "a format gave a table below its last level")
+    return descent
+  }
+
+  /// One level. True if the walk ends here, at a leaf or refused; otherwise `table` is the next one.
+  @inlinable @inline(__always)
+  static func goDown<Observer: WalkObserver>(
+    _ level: Int, _ input: UInt64, _ isWritten: Bool, _ stage: UInt8, _ controls: Format.Controls, _ memory: inout Memory,
+    _ path: UnsafeMutablePointer<PathStep>, _ observer: Observer, _ table: inout UInt64, _ descent: inout Descent
+  ) -> Bool {
+    let slot = table &+ Format.radix.offset(of: input, at: level)
+    var bits: UInt64 = 0
+    var place: UInt64 = 0
+    guard memory.load(Address(slot), level: level, byteCount: Format.radix.entryBytes, &bits, &place) else {
+      descent.reason = .entryHole
+      descent.isRefusedByMemory = true
+      observer.didStep(
+        PGK_STEP_REFUSED, slot: slot, entry: 0, input: input, output: 0, level: level, stage: stage, .entryHole)
+      return true
+    }
+    let entry = Entry(bits)
+    path[level] = PathStep(slot: slot, place: place, entry: entry)
+    switch Format.step(entry, at: level, controls) {
+    case .table(let next):
+      observer.didStep(
+        PGK_STEP_TABLE, slot: slot, entry: bits, input: input, output: next, level: level, stage: stage, .none)
+      descent.rights.formIntersection(Format.rights(of: entry, at: level, isLeaf: false, controls))
+      if Format.marked(entry, at: level, isLeaf: false, isWritten: false, controls) != entry {
+        if Format.marksWhileDescending(controls) {
+          var copy = memory
+          let exchange = markOne(&copy, input, level, stage, controls, path, observer)
+          memory = copy
+          if exchange != .done {
+            descent.reason = exchange == .lost ? .contention : .entryHole
+            descent.isRefusedByMemory = exchange == .refused
+            return true
+          }
+        } else {
+          descent.isUnmarked = true
+        }
+      }
+      table = next
+      descent.level = level &- 1
+      return false
+    case .leaf(let base, let pageShift):
+      descent.rights.formIntersection(Format.rights(of: entry, at: level, isLeaf: true, controls))
+      descent.output = base | input & ((1 &<< pageShift) &- 1)
+      descent.pageShift = pageShift
+      descent.leaf = entry
+      if Format.marked(entry, at: level, isLeaf: true, isWritten: isWritten, controls) != entry { descent.isUnmarked = true }
+      observer.didStep(
+        PGK_STEP_LEAF, slot: slot, entry: bits, input: input, output: descent.output, level: level, stage: stage, .none)
+      return true
+    case .absent:
+      descent.reason = .notPresent
+    case .refused(let reason):
+      descent.reason = reason
+    }
+    descent.leaf = entry
+    observer.didStep(
+      PGK_STEP_REFUSED, slot: slot, entry: bits, input: input, output: 0, level: level, stage: stage, descent.reason)
+    return true
+  }
+
+  /// Asks the processor for the last table's entry of an address that will be walked soon: goes down through present
+  /// entries without a check, and changes and counts nothing.
+  @inlinable @inline(__always)
+  public static func prefetch(_ input: UInt64, from start: WalkStart, _ controls: Format.Controls, _ memory: PhysicalMemory) {
+    var table = start.table
+    if Format.radix.levelCount > 4 && !passThrough(4, input, controls, memory, &table) { return }
+    if Format.radix.levelCount > 3 && !passThrough(3, input, controls, memory, &table) { return }
+    if Format.radix.levelCount > 2 && start.level >= 2 && !passThrough(2, input, controls, memory, &table) { return }
+    if !passThrough(1, input, controls, memory, &table) { return }
+    if let pointer = memory.fastPointer(table &+ Format.radix.offset(of: input, at: 0)) { pgk_prefetch(pointer) }
+  }
+
+  @inlinable @inline(__always)
+  static func passThrough(
+    _ level: Int, _ input: UInt64, _ controls: Format.Controls, _ memory: PhysicalMemory, _ table: inout UInt64
+  ) -> Bool {
+    guard let pointer = memory.fastPointer(table &+ Format.radix.offset(of: input, at: level)) else { return false }
+    let bits = Format.radix.entryBytes == 8
+      ? pointer.load(as: UInt64.self) : UInt64(truncatingIfNeeded: pointer.load(as: UInt32.self))
+    guard case .table(let next) = Format.step(Entry(bits), at: level, controls) else { return false }
+    table = next
+    return true
   }
 
   /// Sets the accessed flag of one table entry on the way down.
