@@ -17,16 +17,16 @@ enum X86Attributes {
 extension X86Unit {
   func decode(format: Int, level: Int, _ bits: UInt64) -> pgk_entry_v1 {
     switch X86Format.all[format] {
-    case .twoLevel: decode(TwoLevel.self, controls, level, bits)
-    case .pae: decode(PAE.self, controls, level, bits)
-    case .fourLevel: decode(FourLevel.self, controls, level, bits)
-    case .fiveLevel: decode(FiveLevel.self, controls, level, bits)
-    case .nptTwoLevel: decode(TwoLevel.self, nested.controls, level, bits)
-    case .nptPAE: decode(PAE.self, nested.controls, level, bits)
-    case .nptFourLevel: decode(FourLevel.self, nested.controls, level, bits)
-    case .nptFiveLevel: decode(FiveLevel.self, nested.controls, level, bits)
-    case .ept4: decode(EPT4.self, nested.eptControls, level, bits)
-    case .ept5: decode(EPT5.self, nested.eptControls, level, bits)
+    case .twoLevel: decode(TwoLevel.self, UnsafePointer(first.pointee.controls), level, bits)
+    case .pae: decode(PAE.self, UnsafePointer(first.pointee.controls), level, bits)
+    case .fourLevel: decode(FourLevel.self, UnsafePointer(first.pointee.controls), level, bits)
+    case .fiveLevel: decode(FiveLevel.self, UnsafePointer(first.pointee.controls), level, bits)
+    case .nptTwoLevel: decode(TwoLevel.self, UnsafePointer(nested.controls), level, bits)
+    case .nptPAE: decode(PAE.self, UnsafePointer(nested.controls), level, bits)
+    case .nptFourLevel: decode(FourLevel.self, UnsafePointer(nested.controls), level, bits)
+    case .nptFiveLevel: decode(FiveLevel.self, UnsafePointer(nested.controls), level, bits)
+    case .ept4: decode(EPT4.self, UnsafePointer(nested.eptControls), level, bits)
+    case .ept5: decode(EPT5.self, UnsafePointer(nested.eptControls), level, bits)
     }
   }
 
@@ -128,19 +128,19 @@ extension X86Unit {
   }
 
   private func hasExecuteDisable(_ format: X86Format) -> Bool {
-    (format.isSecondStage ? nested.controls : controls).reserved & 1 << 63 == 0
+    (format.isSecondStage ? nested.controls.pointee : controls).reserved & 1 << 63 == 0
   }
 
   private func encodeEPT(_ level: Int, _ isLeaf: Bool, _ entry: inout pgk_entry_v1) -> UInt64 {
     let wanted = entry.attributes
     var rights = UInt64(wanted & 7)
-    if rights & 3 == 2 || rights == 4 && !nested.eptControls.hasExecuteOnly {
+    if rights & 3 == 2 || rights == 4 && !nested.eptControls.pointee.hasExecuteOnly {
       // Write without read, or execute without read where that is not supported, would be a misconfiguration.
       rights |= 1
       entry.unexpressed |= PGK_ATTRIBUTE_READ
     }
     var bits = rights | entry.output
-    if nested.eptControls.hasModeBasedExecute && rights & 4 != 0 { bits |= 0x400 }
+    if nested.eptControls.pointee.hasModeBasedExecute && rights & 4 != 0 { bits |= 0x400 }
     if wanted & PGK_ATTRIBUTE_USER == 0 { entry.unexpressed |= PGK_ATTRIBUTE_USER }
     if wanted & PGK_ATTRIBUTE_GLOBAL != 0 { entry.unexpressed |= PGK_ATTRIBUTE_GLOBAL }
     if wanted & PGK_ATTRIBUTE_ACCESSED != 0 { bits |= 0x100 }

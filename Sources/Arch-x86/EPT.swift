@@ -18,23 +18,23 @@ import PagingKit
   @usableFromInline init() {}
 }
 
-@usableFromInline protocol EPTFormat: PageTableFormat where Controls == EPTControls {}
+@usableFromInline protocol EPTFormat: PageTableFormat where Controls == UnsafePointer<EPTControls> {}
 
 extension EPTFormat {
   /// Absent, then misconfigured, and only then does the entry mean something; permission is judged at the end.
   @inline(__always) @usableFromInline
-  static func step(_ entry: Entry, at level: Int, _ controls: EPTControls) -> Step {
+  static func step(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EPTControls>) -> Step {
     let bits = entry.bits
-    let executable = bits & 4 != 0 || controls.hasModeBasedExecute && bits & 0x400 != 0
+    let executable = bits & 4 != 0 || controls.pointee.hasModeBasedExecute && bits & 0x400 != 0
     guard bits & 3 != 0 || executable else { return .absent }
-    guard bits & 1 != 0 || bits & 2 == 0 && controls.hasExecuteOnly else { return .refused(.misconfigured) }
-    guard bits & controls.reserved == 0 else { return .refused(.misconfigured) }
+    guard bits & 1 != 0 || bits & 2 == 0 && controls.pointee.hasExecuteOnly else { return .refused(.misconfigured) }
+    guard bits & controls.pointee.reserved == 0 else { return .refused(.misconfigured) }
     if level == 0 { return leaf(bits, pageShift: 12, reserved: 0) }
     if bits & 0x80 == 0 {
       return bits & (level >= 3 ? 0xf8 : 0x78) == 0 ? .table(bits & EntryBits.address) : .refused(.misconfigured)
     }
-    if level == 1 && controls.has2MiB { return leaf(bits, pageShift: 21, reserved: 0x1f_f000) }
-    if level == 2 && controls.has1GiB { return leaf(bits, pageShift: 30, reserved: 0x3fff_f000) }
+    if level == 1 && controls.pointee.has2MiB { return leaf(bits, pageShift: 21, reserved: 0x1f_f000) }
+    if level == 2 && controls.pointee.has1GiB { return leaf(bits, pageShift: 30, reserved: 0x3fff_f000) }
     return .refused(.misconfigured)
   }
 
@@ -48,19 +48,19 @@ extension EPTFormat {
 
   /// R, W, X; bit 10 (execute in user mode) stands in the place of the user right.
   @inline(__always) @usableFromInline
-  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: EPTControls) -> Rights {
+  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: UnsafePointer<EPTControls>) -> Rights {
     let bits = entry.bits
-    let collected = 0xe0 | bits & 7 | (bits & 0x400) &>> 7 | (isLeaf && controls.hasFlags ? (bits & 0x200) &>> 5 : 0x10)
+    let collected = 0xe0 | bits & 7 | (bits & 0x400) &>> 7 | (isLeaf && controls.pointee.hasFlags ? (bits & 0x200) &>> 5 : 0x10)
     return Rights(rawValue: UInt8(truncatingIfNeeded: collected))
   }
 
   @inline(__always) @usableFromInline
-  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: EPTControls) -> Entry {
-    controls.hasFlags ? Entry(entry.bits | 0x100 | (isLeaf && isWritten ? 0x200 : 0)) : entry
+  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: UnsafePointer<EPTControls>) -> Entry {
+    controls.pointee.hasFlags ? Entry(entry.bits | 0x100 | (isLeaf && isWritten ? 0x200 : 0)) : entry
   }
 
   @inline(__always) @usableFromInline
-  static func marksWhileDescending(_ controls: EPTControls) -> Bool { controls.isEager }
+  static func marksWhileDescending(_ controls: UnsafePointer<EPTControls>) -> Bool { controls.pointee.isEager }
 
   static func definition(name: String, title: String, levels: [FormatDefinition.Level]) -> FormatDefinition {
     let low = [

@@ -114,11 +114,11 @@ extension X86Unit {
     var bits: UInt64 = 1 << 7
     switch fault.purpose {
     case .final: bits |= access.isWrite ? 2 : access.isFetch ? 4 : 1
-    case .tableRead: bits |= nested.eptControls.hasFlags ? 3 : 1
+    case .tableRead: bits |= nested.eptControls.pointee.hasFlags ? 3 : 1
     case .tableUpdate: bits |= 3
     }
     bits |= UInt64(fault.rights.rawValue & 7) << 3
-    if nested.eptControls.hasModeBasedExecute && fault.rights.has(.user) { bits |= 1 << 6 }
+    if nested.eptControls.pointee.hasModeBasedExecute && fault.rights.has(.user) { bits |= 1 << 6 }
     guard isFinal else { return bits }
     bits |= 1 << 8
     if model.reportsAdvanced { bits |= advanced(fault) }

@@ -3,7 +3,7 @@ import CPagingKit
 import PagingKit
 
 /// A format that a CR3 can select.
-@usableFromInline protocol FirstStageFormat: PageTableFormat where Controls == EntryControls {
+@usableFromInline protocol FirstStageFormat: PageTableFormat where Controls == UnsafePointer<EntryControls> {
   /// Protection keys are in its leaves.
   static var hasKeys: Bool { get }
   /// Linear addresses have 32 bits, and upper bits are no part of them.
@@ -55,7 +55,7 @@ extension TwoLevel: FirstStageFormat {
 /// What the registers say about the first stage, computed when they change and kept in one place.
 @frozen @usableFromInline struct FirstStageParameters {
   @usableFromInline var root: UInt64 = 0
-  @usableFromInline var controls = EntryControls()
+  @usableFromInline let controls: UnsafeMutablePointer<EntryControls>
   @usableFromInline var judgement = Judgement()
   @usableFromInline var masking = PointerMasking()
   @usableFromInline var context = ContextTag(number: 1)
@@ -64,7 +64,7 @@ extension TwoLevel: FirstStageFormat {
   @usableFromInline var pointers: InlineArray<4, UInt64> = [0, 0, 0, 0]
   @usableFromInline var readsPointers = false
 
-  @usableFromInline init() {}
+  @usableFromInline init(controls: UnsafeMutablePointer<EntryControls>) { self.controls = controls }
 }
 
 /// Root, controls and rights of one first-stage regime. One pointer: the unit owns what it points to, for longer than
@@ -75,7 +75,7 @@ extension TwoLevel: FirstStageFormat {
 
   @inline(__always) @usableFromInline init(_ parameters: UnsafePointer<FirstStageParameters>) { self.parameters = parameters }
 
-  @inline(__always) @usableFromInline var controls: EntryControls { parameters.pointee.controls }
+  @inline(__always) @usableFromInline var controls: UnsafePointer<EntryControls> { UnsafePointer(parameters.pointee.controls) }
   @inline(__always) @usableFromInline var judgement: Judgement { parameters.pointee.judgement }
   @inline(__always) @usableFromInline var context: ContextTag { parameters.pointee.context }
   @inline(__always) @usableFromInline var globalContext: ContextTag { parameters.pointee.globalContext }

@@ -24,7 +24,7 @@ import PagingKit
 }
 
 /// The bits that PAE, 4-level and 5-level entries share.
-@usableFromInline protocol LongModeEntry: PageTableFormat where Controls == EntryControls {}
+@usableFromInline protocol LongModeEntry: PageTableFormat where Controls == UnsafePointer<EntryControls> {}
 
 @usableFromInline enum EntryBits {
   @usableFromInline static let present: UInt64 = 1 << 0
@@ -40,21 +40,21 @@ import PagingKit
 extension LongModeEntry {
   /// P first; then reserved bits; only then does the entry mean something.
   @inline(__always) @usableFromInline
-  static func longModeStep(_ entry: Entry, at level: Int, _ controls: EntryControls) -> Step {
+  static func longModeStep(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
     let bits = entry.bits
     guard bits & 1 != 0 else { return .absent }
-    guard bits & controls.reserved == 0 else { return .refused(.reserved) }
+    guard bits & controls.pointee.reserved == 0 else { return .refused(.reserved) }
     if level == 0 { return .leaf(bits & 0x000f_ffff_ffff_f000, pageShift: 12) }
     if bits & 0x80 != 0 { return largePage(bits, level, controls) }
-    guard level < 2 || bits & controls.reservedUpper == 0 else { return .refused(.reserved) }
+    guard level < 2 || bits & controls.pointee.reservedUpper == 0 else { return .refused(.reserved) }
     return .table(bits & 0x000f_ffff_ffff_f000)
   }
 
   /// PS is set: a large page at levels 1 and 2, reserved above.
   @inline(__always) @usableFromInline
-  static func largePage(_ bits: UInt64, _ level: Int, _ controls: EntryControls) -> Step {
-    if level == 1 && bits & controls.reserved2MiB == 0 { return .leaf(bits & 0x000f_ffff_ffe0_0000, pageShift: 21) }
-    if level == 2 && bits & controls.reserved1GiB == 0 { return .leaf(bits & 0x000f_ffff_c000_0000, pageShift: 30) }
+  static func largePage(_ bits: UInt64, _ level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
+    if level == 1 && bits & controls.pointee.reserved2MiB == 0 { return .leaf(bits & 0x000f_ffff_ffe0_0000, pageShift: 21) }
+    if level == 2 && bits & controls.pointee.reserved1GiB == 0 { return .leaf(bits & 0x000f_ffff_c000_0000, pageShift: 30) }
     return .refused(.reserved)
   }
 

@@ -8,30 +8,30 @@ import PagingKit
   @inline(__always) @usableFromInline static var radix: Radix { Radix(2, 9, 9) }
 
   @inline(__always) @usableFromInline
-  static func step(_ entry: Entry, at level: Int, _ controls: EntryControls) -> Step {
+  static func step(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
     if level < 2 { return longModeStep(entry, at: level, controls) }
     guard entry.bits & 1 != 0 else { return .absent }
-    guard entry.bits & controls.reservedPDPTE == 0 else { return .refused(.reserved) }
+    guard entry.bits & controls.pointee.reservedPDPTE == 0 else { return .refused(.reserved) }
     return .table(entry.bits & 0x000f_ffff_ffff_f000)
   }
 
   /// PDPTEs carry no rights.
   @inline(__always) @usableFromInline
-  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: EntryControls) -> Rights {
+  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: UnsafePointer<EntryControls>) -> Rights {
     level < 2 ? longModeRights(entry, isLeaf: isLeaf) : .all
   }
 
   /// PDPTEs have no accessed flag.
   @inline(__always) @usableFromInline
-  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: EntryControls) -> Entry {
+  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: UnsafePointer<EntryControls>) -> Entry {
     level < 2 ? markedEntry(entry, isLeaf: isLeaf, isWritten: isWritten) : entry
   }
 
   @inline(__always) @usableFromInline
-  static func marksWhileDescending(_ controls: EntryControls) -> Bool { controls.isEager }
+  static func marksWhileDescending(_ controls: UnsafePointer<EntryControls>) -> Bool { controls.pointee.isEager }
 
   @inline(__always) @usableFromInline
-  static func isGlobal(_ leaf: Entry, _ controls: EntryControls) -> Bool { controls.hasGlobal && leaf.bits & 0x100 != 0 }
+  static func isGlobal(_ leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> Bool { controls.pointee.hasGlobal && leaf.bits & 0x100 != 0 }
 
   static let definition = FormatDefinition(
     name: "pae", title: "PAE paging", reference: "Intel SDM volume 3A (080), PAE Paging",

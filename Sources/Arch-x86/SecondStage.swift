@@ -9,13 +9,24 @@ import PagingKit
   @usableFromInline var kind = Kind.none
   @usableFromInline var root: UInt64 = 0
   /// The host's own paging controls (nested paging).
-  @usableFromInline var controls = EntryControls()
+  @usableFromInline let controls: UnsafeMutablePointer<EntryControls>
   /// Whether the host reports fetches in error codes: its EFER.NXE with PAE, or its CR4.SMEP.
   @usableFromInline var reportsFetch = false
-  @usableFromInline var eptControls = EPTControls()
+  @usableFromInline let eptControls: UnsafeMutablePointer<EPTControls>
   @usableFromInline var context = ContextTag(number: 1)
 
-  @usableFromInline init() {}
+  @usableFromInline init() {
+    controls = .allocate(capacity: 1)
+    controls.initialize(to: EntryControls())
+    eptControls = .allocate(capacity: 1)
+    eptControls.initialize(to: EPTControls())
+  }
+
+  /// The unit calls it once.
+  @usableFromInline func deallocate() {
+    controls.deallocate()
+    eptControls.deallocate()
+  }
 
   @inline(__always) @usableFromInline var isEPT: Bool { kind == .ept4 || kind == .ept5 }
 }
@@ -45,7 +56,7 @@ import PagingKit
 
   /// Nested paging takes every access to a guest table for a write; EPT with accessed and dirty flags does so too.
   @inline(__always) @usableFromInline
-  var translatesForUpdate: Bool { nested.isEPT && !nested.eptControls.hasFlags }
+  var translatesForUpdate: Bool { nested.isEPT && !nested.eptControls.pointee.hasFlags }
 
   @inline(__always) @usableFromInline
   mutating func translate(_ address: Address<GuestPhysical>, for purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
@@ -69,7 +80,7 @@ import PagingKit
   @inline(__always) @usableFromInline func isWritten(_ purpose: Purpose) -> Bool {
     switch purpose {
     case .final: access.isWrite
-    case .tableRead: !nested.isEPT || nested.eptControls.hasFlags
+    case .tableRead: !nested.isEPT || nested.eptControls.pointee.hasFlags
     case .tableUpdate: true
     }
   }
@@ -122,7 +133,7 @@ import PagingKit
 
   /// With mode-based execute control the mode of the page, not of the access, chooses the bit.
   @inline(__always) @usableFromInline func executes(_ rights: Rights) -> Bool {
-    nested.isEPT && nested.eptControls.hasModeBasedExecute && isUserPage ? rights.has(.user) : rights.has(.execute)
+    nested.isEPT && nested.eptControls.pointee.hasModeBasedExecute && isUserPage ? rights.has(.user) : rights.has(.execute)
   }
 
   /// As the upper half of a combined translation.
@@ -143,7 +154,7 @@ import PagingKit
   ) -> Bool {
     let input = address.bits
     guard input &>> min(Format.radix.inputBits, 52) == 0 else { return tooWide(address, purpose) }
-    return walk(format, nested.controls, address, purpose, &output)
+    return walk(format, UnsafePointer(nested.controls), address, purpose, &output)
   }
 
   @inline(__always) @usableFromInline
@@ -151,7 +162,7 @@ import PagingKit
     _ format: Format.Type, _ address: Address<GuestPhysical>, _ purpose: Purpose, _ output: inout SecondStageOutput
   ) -> Bool {
     guard address.bits &>> Format.radix.inputBits == 0 else { return tooWide(address, purpose) }
-    return walk(format, nested.eptControls, address, purpose, &output)
+    return walk(format, UnsafePointer(nested.eptControls), address, purpose, &output)
   }
 
   @inline(__always) @usableFromInline

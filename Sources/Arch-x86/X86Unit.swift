@@ -12,7 +12,7 @@ final class X86Unit: UnitModel {
   let first: UnsafeMutablePointer<FirstStageParameters>
   let second: UnsafeMutablePointer<NestedControls>
 
-  var controls: EntryControls { first.pointee.controls }
+  var controls: EntryControls { first.pointee.controls.pointee }
   var judgement: Judgement { first.pointee.judgement }
   var masking: PointerMasking { first.pointee.masking }
   var nested: NestedControls { second.pointee }
@@ -23,13 +23,17 @@ final class X86Unit: UnitModel {
     model = X86Model(options)
     state = UnitState(options: options, sizes: PageSizes([12, 21, 22, 30]), memory: memory)
     first = .allocate(capacity: 1)
-    first.initialize(to: FirstStageParameters())
+    let controls = UnsafeMutablePointer<EntryControls>.allocate(capacity: 1)
+    controls.initialize(to: EntryControls())
+    first.initialize(to: FirstStageParameters(controls: controls))
     second = .allocate(capacity: 1)
     second.initialize(to: NestedControls())
     registersChanged()
   }
 
   deinit {
+    first.pointee.controls.deallocate()
+    second.pointee.deallocate()
     first.deallocate()
     second.deallocate()
   }
@@ -46,9 +50,9 @@ final class X86Unit: UnitModel {
   /// Computes what entries, rights and identifiers mean under the registers as they are.
   func registersChanged() {
     setNested()
-    var new = FirstStageParameters()
+    var new = FirstStageParameters(controls: first.pointee.controls)
     new.root = registers.root
-    new.controls = model.entryControls(efer: registers[.efer], cr4: registers[.cr4], isLegacyPAE: registers.paging == .pae)
+    new.controls.pointee = model.entryControls(efer: registers[.efer], cr4: registers[.cr4], isLegacyPAE: registers.paging == .pae)
     new.judgement = presentJudgement()
     new.masking = presentMasking()
     new.pointers = [registers[.pdpte0], registers[.pdpte1], registers[.pdpte2], registers[.pdpte3]]
@@ -93,8 +97,8 @@ final class X86Unit: UnitModel {
     let isLong = efer & EFER.LME != 0
     let isPAE = cr4 & CR4.PAE != 0
     second.pointee.kind = isLong ? (cr4 & CR4.LA57 != 0 ? .nptFiveLevel : .nptFourLevel) : isPAE ? .nptPAE : .nptTwoLevel
-    second.pointee.controls = model.entryControls(efer: efer, cr4: cr4, isLegacyPAE: !isLong && isPAE)
-    second.pointee.controls.hasGlobal = false
+    second.pointee.controls.pointee = model.entryControls(efer: efer, cr4: cr4, isLegacyPAE: !isLong && isPAE)
+    second.pointee.controls.pointee.hasGlobal = false
     second.pointee.reportsFetch = cr4 & CR4.SMEP != 0 || isPAE && efer & EFER.NXE != 0
     second.pointee.root = registers[.nestedCR3] & (!isLong && isPAE ? 0xffff_ffe0 : isLong ? EntryBits.address : 0xffff_f000)
   }
@@ -111,7 +115,7 @@ final class X86Unit: UnitModel {
     c.hasFlags = eptp & 1 << 6 != 0
     c.hasModeBasedExecute = registers[.mbec] != 0
     c.isEager = model.isEager
-    second.pointee.eptControls = c
+    second.pointee.eptControls.pointee = c
   }
 
   /// Translations are tagged with PCID, with VPID or ASID, and under EPT with the EPT pointer's root.

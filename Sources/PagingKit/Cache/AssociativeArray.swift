@@ -71,9 +71,10 @@
 
   /// The payload of the tag, or of its alternative (the same with the identifier of all spaces), made most recent.
   ///
-  /// `key` chooses the set. An absent cache must not be asked.
+  /// `key` chooses the set. An absent cache holds nothing.
   @inlinable @inline(__always)
   public func find(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
+    if isAbsent { return false }
     let first = place(of: key)
     if first.pointee.tag == tag && storage.pointee.isLRU {
       payload = first.pointee.payload

@@ -39,7 +39,11 @@
   }
 
   /// The largest class whose pages are not larger than `1 << shift` bytes.
-  @inlinable public func sizeClass(ofShift shift: UInt64) -> Int {
+  @inlinable @inline(__always) public func sizeClass(ofShift shift: UInt64) -> Int {
+    shift == self.shift(ofClass: 0) ? 0 : largerClass(ofShift: shift)
+  }
+
+  @inlinable func largerClass(ofShift shift: UInt64) -> Int {
     var index = count &- 1
     while index > 0 && self.shift(ofClass: index) > shift { index &-= 1 }
     return index
@@ -73,6 +77,16 @@
   @inlinable @inline(__always) public var sizes: PageSizes { pages.pointee.sizes }
 
   @inlinable @inline(__always) public var isAbsent: Bool { array.isAbsent }
+
+  /// No large page has been put in since the TLB was empty.
+  @inlinable @inline(__always) public var holdsSmallestOnly: Bool { pages.pointee.classes <= 1 }
+
+  /// Puts a word in whose tag is made already.
+  @inlinable @inline(__always) func insert(key: UInt64, sizeClass: Int, _ word: CachedWord) {
+    if isAbsent { return }
+    pages.pointee.classes |= 1 &<< UInt8(truncatingIfNeeded: sizeClass)
+    array.insert(key: key, word)
+  }
 
   /// Looks the address up under a context and, if given, the context of global entries.
   @inlinable @inline(__always)

@@ -54,6 +54,7 @@
   @usableFromInline var hasSecondPrefix: Bool
   @usableFromInline var hasEntries: Bool
   @usableFromInline var hasNoTLB: Bool
+  @usableFromInline var hasInstructionTLB: Bool
   @usableFromInline var entries: EntryWalkCache
   @usableFromInline var counters: UnsafeMutablePointer<Counters>
   @usableFromInline var fault: UnsafeMutablePointer<WalkFault>
@@ -76,6 +77,7 @@
   @inlinable @inline(__always) public var secondPrefix: UnsafeMutablePointer<PrefixWalkCache> { storage.pointee.secondPrefix }
   @inlinable @inline(__always) public var hasPrefix: Bool { storage.pointee.hasPrefix }
   @inlinable @inline(__always) public var hasSecondPrefix: Bool { storage.pointee.hasSecondPrefix }
+  @inlinable @inline(__always) public var hasInstructionTLB: Bool { storage.pointee.hasInstructionTLB }
   @inlinable @inline(__always) public var hasNoTLB: Bool { storage.pointee.hasNoTLB }
   @inlinable @inline(__always) public var hasEntries: Bool { storage.pointee.hasEntries }
   @inlinable @inline(__always) public var entries: EntryWalkCache { storage.pointee.entries }
@@ -124,6 +126,7 @@
       hasSecondPrefix: (0..<Self.prefixLevels).contains { !secondPrefix[$0].isAbsent },
       hasEntries: geometry["entrycache"].ways > 0,
       hasNoTLB: geometry["tlb.l1"].ways == 0 && geometry["tlb.l1i"].ways == 0 && geometry["tlb.l2"].ways == 0,
+      hasInstructionTLB: geometry["tlb.l1i"].ways > 0,
       entries: EntryWalkCache(array("entrycache")), counters: one(Counters()), fault: one(WalkFault()), path: path(), secondPath: path()))
   }
 

@@ -154,19 +154,27 @@ public import CPagingKit
     }
     var found: UInt64 = 0
     var sizeClass = 0
-    let isInstruction = access.isFetch && !caches.l1i.isAbsent
+    let isInstruction = access.isFetch && caches.hasInstructionTLB
     let first = isInstruction ? caches.l1i : caches.l1
-    if first.find(address, regime.context, regime.globalContext, &found, &sizeClass) {
-      if isInstruction {
-        counters.pointee.tlbL1iHits &+= 1
+    let second = caches.l2
+    if first.holdsSmallestOnly && second.holdsSmallestOnly {
+      // The usual case: one page size, so one tag serves both levels.
+      let key = address &>> first.sizes.shift(ofClass: 0)
+      let tag = PageTag(address, shift: first.sizes.shift(ofClass: 0), sizeClass: 0, context: regime.context).bits
+      let alternative = tag &- regime.context.bits &+ regime.globalContext.bits
+      if first.array.find(key: key, tag: tag, alternative: alternative, &found) {
+        count(hitIn: isInstruction)
+      } else if second.array.find(key: key, tag: tag, alternative: alternative, &found) {
+        counters.pointee.tlbL2Hits &+= 1
+        promote(first, address, 0, regime, found)
       } else {
-        counters.pointee.tlbL1Hits &+= 1
+        miss(regime, address, access, first, observer, &result)
+        return
       }
-    } else if !caches.l2.isAbsent,
-      caches.l2.find(address, regime.context, regime.globalContext, &found, &sizeClass)
-    {
+    } else if first.find(address, regime.context, regime.globalContext, &found, &sizeClass) {
+      count(hitIn: isInstruction)
+    } else if second.find(address, regime.context, regime.globalContext, &found, &sizeClass) {
       counters.pointee.tlbL2Hits &+= 1
-      // The context of the entry, which may be the global one, comes along with it; see `promote`.
       promote(first, address, sizeClass, regime, found)
     } else {
       miss(regime, address, access, first, observer, &result)
@@ -189,6 +197,14 @@ public import CPagingKit
       return
     }
     notPermitted(regime, address, access, sizeClass, translation, observer, &result)
+  }
+
+  @inlinable @inline(__always) func count(hitIn isInstruction: Bool) {
+    if isInstruction {
+      caches.counters.pointee.tlbL1iHits &+= 1
+    } else {
+      caches.counters.pointee.tlbL1Hits &+= 1
+    }
   }
 
   /// An entry found in the second level goes into the first. Entries of all spaces go under their own context.
@@ -231,7 +247,7 @@ public import CPagingKit
     guard result.reason == .none, result.isCacheable else { return }
     let isCurrent = { (context: ContextTag) in context == regime.context || context == regime.globalContext }
     caches.removePage(address, where: isCurrent)
-    fill(access.isFetch && !caches.l1i.isAbsent ? caches.l1i : caches.l1, regime, address, result)
+    fill(access.isFetch && caches.hasInstructionTLB ? caches.l1i : caches.l1, regime, address, result)
   }
 
   @inline(never) @inlinable
@@ -241,7 +257,7 @@ public import CPagingKit
     walk(regime, address, access, observer, &result)
     guard result.isCacheable, result.reason == .none || result.isNegative else { return }
     if result.reason == .none { caches.counters.pointee.tlbMisses &+= 1 }
-    if !first.isAbsent || !caches.l2.isAbsent { fill(first, regime, address, result) }
+    fill(first, regime, address, result)
   }
 
   @inlinable @inline(__always)
@@ -259,15 +275,19 @@ public import CPagingKit
   }
 
   @inlinable
+  @inline(__always)
   func fill<R: Regime>(_ first: TLB, _ regime: R, _ address: UInt64, _ result: WalkResult) {
     let sizeClass = first.sizes.sizeClass(ofShift: result.pageShift)
     let shift = first.sizes.shift(ofClass: sizeClass)
     let translation = Translation(
       output: result.output & ~((1 &<< shift) &- 1), rights: result.rights, attributes: result.attributes,
       level: UInt64(truncatingIfNeeded: result.level), isNegative: result.isNegative)
-    let context = result.isGlobal ? regime.globalContext : regime.context
-    first.insert(address, sizeClass: sizeClass, context, translation)
-    caches.l2.insert(address, sizeClass: sizeClass, context, translation)
+    let tag = PageTag(
+      address, shift: shift, sizeClass: UInt64(truncatingIfNeeded: sizeClass),
+      context: result.isGlobal ? regime.globalContext : regime.context)
+    let word = CachedWord(tag: tag.bits, payload: translation.bits)
+    first.insert(key: address &>> shift, sizeClass: sizeClass, word)
+    caches.l2.insert(key: address &>> shift, sizeClass: sizeClass, word)
   }
 }
 
