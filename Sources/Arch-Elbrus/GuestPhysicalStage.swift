@@ -32,7 +32,6 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   let owed: UnsafeMutablePointer<OwedMark>
   var owedCount = 0
   var reads: UInt32 = 0
-  var fault = WalkFault()
 
   /// Entries of one access: four tables and a page, each with four GP entries, and again where A and D are set.
   static var mostOwed: Int { 64 }
@@ -83,20 +82,20 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   @inline(__always)
   private mutating func walk(_ input: UInt64, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
     let isWritten = isWritten(purpose)
-    var tables = PhysicalTables(memory, cache: caches.entries, stage: 2, openBus: nil)
+    var tables = PhysicalTables(memory, caches, stage: 2, hole: .fault)
     let root = WalkStart(table: controls.root, level: FormatGP.radix.levelCount &- 1)
     let start = caches.hasSecondPrefix
-      ? caches.start(input, root: root, FormatGP.radix, controls.context, caches.secondPrefix) : root
+      ? caches.start(input, root: root, FormatGP.self, controls.context, caches.secondPrefix) : root
     var descent = Walker<FormatGP, PhysicalTables>.descend(
       input, from: start, isWritten: isWritten, stage: 2, controls.entries, &tables, path: caches.secondPath, observer)
     reads &+= tables.reads
     if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
     if caches.hasSecondPrefix {
       caches.fill(
-        input, FormatGP.self, controls.entries, controls.context, tables: descent.tableCount, path: caches.secondPath,
+        input, FormatGP.self, controls.entries, controls.context, from: start, downTo: descent.level, path: caches.secondPath,
         caches.secondPrefix)
     }
-    if descent.reason != .none { return refuse(descent, tables.fault, input, purpose) }
+    if descent.reason != .none { return refuse(descent, input, purpose) }
     if descent.isUnmarked { owe(descent, input, isWritten: isWritten) }
     output.address = Address(descent.output)
     output.pageShift = descent.pageShift
@@ -105,12 +104,13 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   }
 
   @inline(never)
-  private mutating func refuse(_ descent: Descent, _ hole: WalkFault, _ input: UInt64, _ purpose: Purpose) -> Bool {
-    fault = descent.fault(path: caches.secondPath, hole: hole)
+  private func refuse(_ descent: Descent, _ input: UInt64, _ purpose: Purpose) -> Bool {
+    var fault = descent.fault(path: caches.secondPath, noted: caches.fault.pointee)
     fault.stage = 2
     fault.purpose = purpose
     fault.guestPhysical = input
     fault.hasGuestPhysical = true
+    caches.fault.pointee = fault
     return false
   }
 
@@ -118,13 +118,12 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
 
   @inline(never)
   private mutating func owe(_ descent: Descent, _ input: UInt64, isWritten: Bool) {
-    for i in 0..<descent.count {
-      let step = caches.secondPath[i]
-      let isLeaf = i == descent.count - 1
-      let marked = FormatGP.marked(step.entry, at: Int(step.level), isLeaf: isLeaf, isWritten: isWritten, controls.entries)
+    for level in stride(from: descent.top, through: descent.level, by: -1) {
+      let step = caches.secondPath[level]
+      let marked = FormatGP.marked(step.entry, at: level, isLeaf: level == descent.level, isWritten: isWritten, controls.entries)
       if marked == step.entry || owedCount == Self.mostOwed { continue }
       owed[owedCount] = OwedMark(
-        place: step.place, seen: step.entry.bits, marks: marked.bits & ~step.entry.bits, input: input, level: Int(step.level))
+        place: step.place, seen: step.entry.bits, marks: marked.bits & ~step.entry.bits, input: input, level: level)
       owedCount += 1
     }
   }
@@ -172,7 +171,7 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
     guard owedCount == 0 else { return }
     let sizeClass = caches.nested.sizes.sizeClass(ofShift: output.pageShift)
     let shift = caches.nested.sizes.shift(ofClass: sizeClass)
-    caches.nested.removePage(input) { [controls] in $0 == controls.context }
+    caches.nested.removePage(input, context: controls.context)
     caches.nested.insert(
       input, sizeClass: sizeClass, controls.context,
       Translation(output: output.address.bits & ~((1 &<< shift) &- 1), rights: output.rights, attributes: 0, level: 0))

@@ -28,7 +28,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     var result = WalkResult()
     var attempts = 0
     while true {
-      var tables = GuestTables(GuestPhysicalStage(second, access, caches, memory, observer, owed: owed), openBus: nil)
+      var tables = GuestTables(GuestPhysicalStage(second, access, caches, memory, observer, owed: owed), hole: .fault)
       var output = SecondStageOutput()
       var descent = descend(address, access, caches, &tables, observer)
       if descent.reason == .none { translateFinal(&descent, caches, &tables, &output) }
@@ -65,17 +65,17 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     _ tables: inout GuestTables<GuestPhysicalStage<Observer>>, _ observer: Observer
   ) -> Descent {
     let root = first.root(of: address)
-    let start = caches.hasPrefix ? caches.start(address, root: root, Format.radix, context, caches.prefix) : root
+    let start = caches.hasPrefix ? caches.start(address, root: root, Format.self, context, caches.prefix) : root
     var descent = Walker<Format, GuestTables<GuestPhysicalStage<Observer>>>.descend(
       address, from: start, isWritten: Judgement.isStore(access), stage: 1, first.controls, &tables, path: caches.path, observer)
     if descent.reason == .none { descent.reason = first.judgement.refusal(descent.rights, access) }
     guard descent.reason != .none else { return descent }
-    if descent.isRefusedByMemory && tables.fault.stage == 2 {
+    if descent.isRefusedByMemory && caches.fault.pointee.stage == 2 {
+      descent.reason = caches.fault.pointee.reason
       // Which guest table could not be read: levels are 1 to 4 here.
-      caches.fault.pointee = tables.fault
       caches.fault.pointee.firstLevel = UInt8(truncatingIfNeeded: descent.level)
     } else {
-      caches.fault.pointee = descent.fault(path: caches.path, hole: tables.fault)
+      caches.fault.pointee = descent.fault(path: caches.path, noted: caches.fault.pointee)
     }
     return descent
   }
@@ -86,8 +86,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     _ output: inout SecondStageOutput
   ) {
     guard !tables.second.translate(Address(descent.output), for: .final, &output) else { return }
-    descent.reason = tables.second.fault.reason
-    caches.fault.pointee = tables.second.fault
+    descent.reason = caches.fault.pointee.reason
   }
 
   @inline(never)
@@ -105,11 +104,11 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
       return
     }
     let exchange = Walker<Format, GuestTables<GuestPhysicalStage<Observer>>>.mark(
-      descent, input: address, isWritten: isStore, stage: 1, first.controls, &tables, path: caches.path, observer,
+      from: descent.top, to: descent.level, input: address, isWritten: isStore, stage: 1, first.controls, &tables, path: caches.path, observer,
       updates: &caches.counters.pointee.updates)
     guard exchange != .done else { return }
-    descent.reason = exchange == .lost ? .contention : tables.fault.reason
-    caches.fault.pointee = exchange == .lost ? WalkFault(.contention, stage: 1) : tables.fault
+    descent.reason = exchange == .lost ? .contention : caches.fault.pointee.reason
+    if exchange == .lost { caches.fault.pointee = WalkFault(.contention, stage: 1) }
   }
 
   /// Whether the GP tables let every entry be written that wants a mark. These translations read nothing that counts,
@@ -122,16 +121,14 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     silent.owedCount = tables.second.owedCount
     let counted = caches.counters.pointee.secondStageReads
     defer { caches.counters.pointee.secondStageReads = counted }
-    for i in 0..<descent.count {
-      let step = caches.path[i]
-      let isLeaf = i == descent.count - 1
-      let marked = Format.marked(step.entry, at: Int(step.level), isLeaf: isLeaf, isWritten: isStore, first.controls)
+    for level in stride(from: descent.top, through: descent.level, by: -1) {
+      let step = caches.path[level]
+      let marked = Format.marked(step.entry, at: level, isLeaf: level == descent.level, isWritten: isStore, first.controls)
       if marked == step.entry { continue }
       var unused = SecondStageOutput()
       if silent.translate(Address(step.slot), for: .tableUpdate, &unused) { continue }
-      descent.reason = silent.fault.reason
-      caches.fault.pointee = silent.fault
-      caches.fault.pointee.firstLevel = step.level
+      descent.reason = caches.fault.pointee.reason
+      caches.fault.pointee.firstLevel = UInt8(truncatingIfNeeded: level)
       return false
     }
     tables.second.owedCount = silent.owedCount
@@ -176,8 +173,7 @@ struct UntranslatedGuest: Regime {
     let isTranslated = stage.translate(Address(address), for: .final, &output)
     result.reads = stage.reads
     guard isTranslated else {
-      result.reason = stage.fault.reason
-      caches.fault.pointee = stage.fault
+      result.reason = caches.fault.pointee.reason
       // No level of the guest's tables is meant.
       caches.fault.pointee.firstLevel = WalkFault.noLevel
       return result

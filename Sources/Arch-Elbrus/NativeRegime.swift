@@ -40,26 +40,30 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
     let isStore = Judgement.isStore(access)
     var attempts = 0
     while true {
-      var tables = PhysicalTables(memory, cache: caches.entries, stage: 1, openBus: nil)
-      let start = caches.hasPrefix ? caches.start(address, root: root, Format.radix, context, caches.prefix) : root
+      var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
+      let start = caches.hasPrefix ? caches.start(address, root: root, Format.self, context, caches.prefix) : root
       var descent = Walker<Format, PhysicalTables>.descend(
         address, from: start, isWritten: isStore, stage: 1, controls, &tables, path: caches.path, observer)
       result.reads &+= tables.reads
       if descent.reason == .none { descent.reason = judgement.refusal(descent.rights, access) }
       if descent.reason == .none && descent.isUnmarked {
+        var copy = tables
         let exchange = Walker<Format, PhysicalTables>.mark(
-          descent, input: address, isWritten: isStore, stage: 1, controls, &tables, path: caches.path, observer,
+          from: descent.top, to: descent.level, input: address, isWritten: isStore, stage: 1, controls, &copy, path: caches.path, observer,
           updates: &caches.counters.pointee.updates)
         if exchange == .lost && attempts < Self.patience {
           attempts &+= 1
           continue
         }
-        if exchange != .done { descent.reason = exchange == .lost ? .contention : tables.fault.reason }
+        if exchange != .done {
+          descent.reason = exchange == .lost ? .contention : .entryHole
+          descent.isRefusedByMemory = exchange == .refused
+        }
       }
       caches.keep(address, Format.self, controls, context, descent)
       if descent.reason == .none && !memory.answers(descent.output) { descent.reason = .outputHole }
       guard descent.reason == .none else {
-        refuse(descent, tables.fault, caches, &result)
+        refuse(descent, caches, &result)
         return result
       }
       finish(descent, isStore, caches, &result)
@@ -80,11 +84,11 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
 
   /// VALID = 0 is kept as a negative entry of the page, until it is flushed; P = 0 is not kept.
   @inline(never)
-  private func refuse(_ descent: Descent, _ hole: WalkFault, _ caches: TranslationCaches, _ result: inout WalkResult) {
+  private func refuse(_ descent: Descent, _ caches: TranslationCaches, _ result: inout WalkResult) {
     result.reason = descent.reason
     result.level = UInt8(truncatingIfNeeded: descent.level)
     result.isNegative = descent.reason == .invalid
-    caches.fault.pointee = descent.fault(path: caches.path, hole: hole)
+    caches.fault.pointee = descent.fault(path: caches.path, noted: caches.fault.pointee)
   }
 }
 
@@ -94,30 +98,20 @@ extension TranslationCaches {
   func keep<Format: ElbrusFormat>(
     _ address: UInt64, _ format: Format.Type, _ controls: EntryControls, _ context: ContextTag, _ descent: Descent
   ) {
-    if hasPrefix { fill(address, format, controls, context, tables: descent.tableCount, path: path, prefix) }
-    if !entries.isAbsent { keepEntries(format, controls, descent) }
-  }
-
-  @inline(never)
-  private func keepEntries<Format: ElbrusFormat>(_ format: Format.Type, _ controls: EntryControls, _ descent: Descent) {
-    for i in 0..<descent.tableCount {
-      let step = path[i]
-      var held: UInt64 = 0
-      guard step.entry == Format.marked(step.entry, at: Int(step.level), isLeaf: false, isWritten: false, controls),
-        !entries.find(slot: step.place, &held)
-      else { continue }
-      entries.insert(slot: step.place, step.entry.bits)
+    if hasPrefix {
+      let start = WalkStart(table: 0, level: descent.top, rights: descent.topRights)
+      fill(address, format, controls, context, from: start, downTo: descent.level, path: path, prefix)
     }
+    if hasEntries { fillEntries(format, controls, from: descent.top, downTo: descent.level, path: path) }
   }
 }
 
 extension Descent {
-  /// The failure with the entry that decided: the refused one lies behind the path, a leaf whose rights refuse at its end.
-  func fault(path: UnsafeMutablePointer<PathStep>, hole: WalkFault) -> WalkFault {
-    if reason == .entryHole { return hole }
+  /// The failure with the entry that decided: refused, or a leaf whose rights refuse.
+  func fault(path: UnsafeMutablePointer<PathStep>, noted: WalkFault) -> WalkFault {
+    if isRefusedByMemory { return noted }
     var fault = WalkFault(reason, stage: 1)
-    let hasLeaf = count > tableCount
-    let step = path[hasLeaf ? count - 1 : count]
+    let step = path[level]
     fault.level = UInt8(truncatingIfNeeded: level)
     fault.slot = step.slot
     fault.entry = step.entry.bits

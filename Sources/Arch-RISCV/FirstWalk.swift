@@ -24,65 +24,60 @@ enum FirstWalk<Format: RISCVFormat, Tables: TableMemory> {
     _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
   ) -> Descent {
     let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
-    let start = caches.hasPrefix ? caches.start(address, root: top, Format.radix, context, caches.prefix) : top
+    let start = caches.hasPrefix ? caches.start(address, root: top, Format.self, context, caches.prefix) : top
     let descent = Walker<Format, Tables>.descend(
       address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer)
     if caches.hasPrefix {
-      caches.fill(address, Format.self, controls, context, tables: descent.tableCount, path: caches.path, caches.prefix)
+      caches.fill(
+        address, Format.self, controls, context, from: start, downTo: descent.level, path: caches.path, caches.prefix)
+    }
+    if caches.hasEntries {
+      caches.fillEntries(Format.self, controls, from: start.level, downTo: descent.level, path: caches.path)
     }
     return descent
   }
 
-  /// Step 7: sets A, and D for a store, or faults where software does that.
+  /// Step 7: sets A, and D for a store, or faults where software does that. The descent comes back with a reason if it
+  /// cannot go on.
   @inline(never)
   static func mark<Observer: WalkObserver>(
-    _ descent: inout Descent, _ address: UInt64, _ access: pgk_access_v1, _ controls: EntryControls, _ caches: TranslationCaches,
+    _ descent: Descent, _ address: UInt64, _ access: pgk_access_v1, _ controls: EntryControls, _ caches: TranslationCaches,
     _ tables: inout Tables, _ observer: Observer
-  ) {
+  ) -> Descent {
+    var descent = descent
     guard controls.updates else {
       descent.reason = descent.leaf.has(Format.A) ? .dirtyClear : .accessedClear
-      return
+      return descent
     }
     switch Walker<Format, Tables>.mark(
-      descent, input: address, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer,
-      updates: &caches.counters.pointee.updates)
+      from: descent.top, to: descent.level, input: address, isWritten: access.isWrite, stage: 1, controls, &tables,
+      path: caches.path, observer, updates: &caches.counters.pointee.updates)
     {
     case .done: break
     case .lost: descent.reason = .contention
-    case .refused: descent.reason = tables.fault.reason
+    case .refused:
+      descent.reason = caches.fault.pointee.reason
+      descent.isRefusedByMemory = true
     }
+    return descent
   }
 
   /// Keeps why the walk failed, for who describes the fault, and tells who observes what the descent did not.
   @inline(never)
   static func record<Observer: WalkObserver>(
-    _ descent: Descent, _ address: UInt64, _ caches: TranslationCaches, _ memoryFault: WalkFault, _ observer: Observer
+    _ descent: Descent, hasLeaf: Bool, _ address: UInt64, _ caches: TranslationCaches, _ observer: Observer
   ) {
-    if memoryFault.reason != .none {
-      caches.fault.pointee = memoryFault
-      return
-    }
+    if descent.isRefusedByMemory { return }
     var fault = WalkFault(descent.reason, stage: 1)
     fault.level = UInt8(truncatingIfNeeded: descent.level)
     fault.rights = descent.rights
-    let step = caches.path[descent.tableCount]
+    let step = caches.path[descent.level]
     fault.slot = step.slot
     fault.entry = step.entry.bits
     caches.fault.pointee = fault
-    guard descent.tableCount < descent.count else { return }
+    guard hasLeaf else { return }
     observer.didStep(
       PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address, output: 0, level: descent.level, stage: 1,
       descent.reason)
-  }
-}
-
-extension EntryWalkCache {
-  /// Keeps the pointers of a walk; leaves change under the hart's own updates.
-  @inline(never)
-  func remember(_ descent: Descent, _ path: UnsafeMutablePointer<PathStep>) {
-    for i in 0..<descent.tableCount {
-      var known: UInt64 = 0
-      if !find(slot: path[i].place, &known) { insert(slot: path[i].place, path[i].entry.bits) }
-    }
   }
 }

@@ -23,7 +23,6 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
   /// Judges without setting A and D, for hardware that writes nothing before the whole access can succeed.
   var isTrial = false
   var reads: UInt32 = 0
-  var fault = WalkFault()
 
   @inline(__always)
   init(
@@ -41,7 +40,7 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
 
   @inline(__always)
   mutating func translate(_ address: Address<GuestPhysical>, for purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
-    guard Format.accepts(address.bits) else { return refuse(.nonCanonical, address, purpose, Descent()) }
+    guard Format.accepts(address.bits) else { return refuse(.nonCanonical, address, purpose, Descent(), hasLeaf: false) }
     if !caches.nested.isAbsent && find(address, purpose, &output) { return true }
     return walk(address, purpose, &output)
   }
@@ -68,22 +67,29 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
   private mutating func walk(_ address: Address<GuestPhysical>, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
     let isWritten = isWritten(purpose)
     let input = address.bits
-    var tables = PhysicalTables(memory, cache: caches.entries, stage: 2, openBus: nil)
+    var tables = PhysicalTables(memory, caches, stage: 2, hole: .fault)
     let root = WalkStart(table: setting.root, level: Format.radix.levelCount &- 1)
     var attempt = 0
     while true {
       let start = caches.hasSecondPrefix
-        ? caches.start(input, root: root, Format.radix, setting.context, caches.secondPrefix) : root
+        ? caches.start(input, root: root, Format.self, setting.context, caches.secondPrefix) : root
       var descent = Walker<Format, PhysicalTables>.descend(
         input, from: start, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer)
       if caches.hasSecondPrefix {
         caches.fill(
-          input, Format.self, setting.controls, setting.context, tables: descent.tableCount, path: caches.secondPath,
+          input, Format.self, setting.controls, setting.context, from: start, downTo: descent.level, path: caches.secondPath,
           caches.secondPrefix)
       }
-      if !caches.entries.isAbsent { caches.entries.remember(descent, caches.secondPath) }
+      if caches.hasEntries {
+        caches.fillEntries(Format.self, setting.controls, from: start.level, downTo: descent.level, path: caches.secondPath)
+      }
+      let hasLeaf = descent.reason == .none
       if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
-      if descent.reason == .none && descent.isUnmarked { mark(&descent, input, isWritten, &tables) }
+      if descent.reason == .none && descent.isUnmarked {
+        var copy = tables
+        descent = mark(descent, input, isWritten, &copy)
+        tables = copy
+      }
       if descent.reason == .contention && attempt < FirstWalk<Format, PhysicalTables>.attempts {
         attempt &+= 1
         continue
@@ -91,8 +97,8 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
       reads &+= tables.reads
       caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: tables.reads)
       if descent.reason != .none {
-        if tables.fault.reason != .none { return refuse(tables.fault, address, purpose) }
-        return refuse(descent.reason, address, purpose, descent)
+        if descent.isRefusedByMemory { return refuse(caches.fault.pointee, address, purpose) }
+        return refuse(descent.reason, address, purpose, descent, hasLeaf: hasLeaf)
       }
       output.address = Address(descent.output)
       output.pageShift = descent.pageShift
@@ -103,27 +109,31 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
   }
 
   @inline(never)
-  private func mark(_ descent: inout Descent, _ input: UInt64, _ isWritten: Bool, _ tables: inout PhysicalTables) {
+  private func mark(_ descent: Descent, _ input: UInt64, _ isWritten: Bool, _ tables: inout PhysicalTables) -> Descent {
+    var descent = descent
     guard setting.controls.updates else {
       descent.reason = descent.leaf.has(Format.A) ? .dirtyClear : .accessedClear
-      return
+      return descent
     }
-    if isTrial { return }
+    if isTrial { return descent }
     switch Walker<Format, PhysicalTables>.mark(
-      descent, input: input, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer,
+      from: descent.top, to: descent.level, input: input, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer,
       updates: &caches.counters.pointee.updates)
     {
     case .done: break
     case .lost: descent.reason = .contention
-    case .refused: descent.reason = tables.fault.reason
+    case .refused:
+      descent.reason = caches.fault.pointee.reason
+      descent.isRefusedByMemory = true
     }
+    return descent
   }
 
   // MARK: Refusals
 
   @inline(never)
-  private mutating func refuse(
-    _ reason: FaultReason, _ address: Address<GuestPhysical>, _ purpose: Purpose, _ descent: Descent
+  private func refuse(
+    _ reason: FaultReason, _ address: Address<GuestPhysical>, _ purpose: Purpose, _ descent: Descent, hasLeaf: Bool
   ) -> Bool {
     var fault = WalkFault(reason, stage: 2)
     fault.level = UInt8(truncatingIfNeeded: descent.level)
@@ -132,10 +142,10 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
       observer.didStep(
         PGK_STEP_REFUSED, slot: .max, entry: 0, input: address.bits, output: 0, level: Format.radix.levelCount - 1, stage: 2, reason)
     } else {
-      let step = caches.secondPath[descent.tableCount]
+      let step = caches.secondPath[descent.level]
       fault.slot = step.slot
       fault.entry = step.entry.bits
-      if descent.tableCount < descent.count {
+      if hasLeaf {
         observer.didStep(
           PGK_STEP_REFUSED, slot: step.slot, entry: step.entry.bits, input: address.bits, output: 0, level: descent.level, stage: 2,
           reason)
@@ -145,11 +155,12 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
   }
 
   @inline(never)
-  private mutating func refuse(_ fault: WalkFault, _ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
-    self.fault = fault
-    self.fault.purpose = purpose
-    self.fault.guestPhysical = address.bits
-    self.fault.hasGuestPhysical = true
+  private func refuse(_ fault: WalkFault, _ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
+    var fault = fault
+    fault.purpose = purpose
+    fault.guestPhysical = address.bits
+    fault.hasGuestPhysical = true
+    caches.fault.pointee = fault
     return false
   }
 
@@ -174,7 +185,7 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
   private func fill(_ address: Address<GuestPhysical>, _ output: SecondStageOutput, level: Int) {
     let sizeClass = caches.nested.sizes.sizeClass(ofShift: output.pageShift)
     let shift = caches.nested.sizes.shift(ofClass: sizeClass)
-    caches.nested.removePage(address.bits) { [context = setting.context] in $0 == context }
+    caches.nested.removePage(address.bits, context: setting.context)
     caches.nested.insert(
       address.bits, sizeClass: sizeClass, setting.context,
       Translation(

@@ -30,16 +30,21 @@ struct OneStage<Format: RISCVFormat>: Regime {
     rights.first(collected, access)
   }
 
+  @inline(__always) func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {
+    let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
+    Walker<Format, PhysicalTables>.prefetch(address, from: top, controls, memory)
+  }
+
   @inline(__always)
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
-    var tables = PhysicalTables(memory, cache: caches.entries, stage: 1, openBus: nil)
+    var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
     var result = WalkResult()
     var attempt = 0
     while true {
       var descent = FirstWalk<Format, PhysicalTables>.descend(root, address, access, controls, context, caches, &tables, observer)
-      if !caches.entries.isAbsent { caches.entries.remember(descent, caches.path) }
+      let hasLeaf = descent.reason == .none
       if descent.reason == .none { descent.reason = rights.first(descent.rights, access) }
       var isUpdated = false
       if descent.reason == .none && descent.isUnmarked {
@@ -47,7 +52,9 @@ struct OneStage<Format: RISCVFormat>: Regime {
         if !updatesThenFaults && controls.updates && !memory.exists(descent.output, byteCount: access.partCount(at: address, masking)) {
           descent.reason = .outputHole
         } else {
-          FirstWalk<Format, PhysicalTables>.mark(&descent, address, access, controls, caches, &tables, observer)
+          var copy = tables
+          descent = FirstWalk<Format, PhysicalTables>.mark(descent, address, access, controls, caches, &copy, observer)
+          tables = copy
         }
       }
       if descent.reason == .contention && attempt < FirstWalk<Format, PhysicalTables>.attempts {
@@ -57,7 +64,7 @@ struct OneStage<Format: RISCVFormat>: Regime {
       result.reads = tables.reads
       if descent.reason == .none { finish(&result, descent, isUpdated: isUpdated, address, access, caches, memory, observer) }
       if descent.reason != .none {
-        FirstWalk<Format, PhysicalTables>.record(descent, address, caches, tables.fault, observer)
+        FirstWalk<Format, PhysicalTables>.record(descent, hasLeaf: hasLeaf, address, caches, observer)
         result.reason = descent.reason
         result.level = UInt8(truncatingIfNeeded: descent.level)
       }

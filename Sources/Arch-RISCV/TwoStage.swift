@@ -42,19 +42,24 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
     typealias Tables = GuestTables<GuestStage<Second, Observer>>
-    var tables = Tables(GuestStage(second, access, caches, memory, observer), openBus: nil)
+    var tables = Tables(GuestStage(second, access, caches, memory, observer), hole: .fault)
     var result = WalkResult()
     var output = SecondStageOutput()
     var attempt = 0
     while true {
       var descent = FirstWalk<First, Tables>.descend(root, address, access, controls, context, caches, &tables, observer)
+      let hasLeaf = descent.reason == .none
       if descent.reason == .none && asksSecondStageFirst { askFinal(&descent, &tables, isTrial: !updatesThenFaults, &output) }
       if descent.reason == .none { descent.reason = rights.first(descent.rights, access) }
       var isUpdated = false
       if descent.reason == .none && descent.isUnmarked {
         isUpdated = true
         if !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
-        if descent.reason == .none { FirstWalk<First, Tables>.mark(&descent, address, access, controls, caches, &tables, observer) }
+        if descent.reason == .none {
+          var copy = tables
+          descent = FirstWalk<First, Tables>.mark(descent, address, access, controls, caches, &copy, observer)
+          tables = copy
+        }
       }
       if descent.reason == .contention && attempt < FirstWalk<First, Tables>.attempts {
         attempt &+= 1
@@ -75,7 +80,7 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
         combine(&result, descent, first, output)
         settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
       } else {
-        FirstWalk<First, Tables>.record(descent, address, caches, tables.fault, observer)
+        FirstWalk<First, Tables>.record(descent, hasLeaf: hasLeaf, address, caches, observer)
         result.reason = descent.reason
         result.level = UInt8(truncatingIfNeeded: descent.level)
       }
@@ -90,8 +95,8 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
   ) {
     tables.second.isTrial = isTrial
     if !tables.second.translate(Address(descent.output), for: .final, &output) {
-      tables.fault = tables.second.fault
-      descent.reason = tables.fault.reason
+      descent.reason = tables.second.caches.fault.pointee.reason
+      descent.isRefusedByMemory = true
     }
     tables.second.isTrial = false
   }
@@ -108,10 +113,10 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
     if descent.isUnmarked && !controls.updates { return }
     if descent.isUnmarked {
       tables.second.isTrial = true
-      let slot = tables.second.caches.path[descent.tableCount].slot
+      let slot = tables.second.caches.path[descent.level].slot
       if !tables.second.translate(Address(slot), for: .tableUpdate, &output) {
-        tables.fault = tables.second.fault
-        descent.reason = tables.fault.reason
+        descent.reason = tables.second.caches.fault.pointee.reason
+        descent.isRefusedByMemory = true
         return
       }
     }
@@ -167,16 +172,15 @@ struct GuestBare<Second: RISCVFormat>: Regime {
       isDone = stage.translate(Address(address), for: .final, &output)
       stage.isTrial = false
       if isDone && !memory.exists(output.address.bits, byteCount: access.partCount(at: address, masking)) {
-        stage.fault = WalkFault(.outputHole, stage: 1)
+        caches.fault.pointee = WalkFault(.outputHole, stage: 1)
         isDone = false
       }
     }
     if isDone { isDone = stage.translate(Address(address), for: .final, &output) }
     result.reads = stage.reads
     guard isDone else {
-      caches.fault.pointee = stage.fault
-      result.reason = stage.fault.reason
-      result.level = stage.fault.level
+      result.reason = caches.fault.pointee.reason
+      result.level = caches.fault.pointee.level
       return result
     }
     result.output = output.address.bits

@@ -142,6 +142,9 @@ extension TwoLevel: FirstStageFormat {
       if caches.hasPrefix {
         caches.fill(address, Format.self, controls, context, from: start, downTo: descent.level, path: path, caches.prefix)
       }
+      if caches.hasEntries {
+        caches.fillEntries(Format.self, controls, from: start.level, downTo: descent.level, path: path)
+      }
       if descent.reason != .none && !descent.isRefusedByMemory {
         record(descent.reason, descent.rights, descent.level, isJudged: isJudged, caches, address, observer)
       }

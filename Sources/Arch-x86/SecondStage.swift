@@ -106,7 +106,7 @@ import PagingKit
   func fillNested(_ address: Address<GuestPhysical>, _ output: SecondStageOutput) {
     let sizeClass = caches.nested.sizes.sizeClass(ofShift: output.pageShift)
     let shift = caches.nested.sizes.shift(ofClass: sizeClass)
-    caches.nested.removePage(address.bits) { [context = nested.context] in $0 == context }
+    caches.nested.removePage(address.bits, context: nested.context)
     caches.nested.insert(
       address.bits, sizeClass: sizeClass, nested.context,
       Translation(output: output.address.bits & ~((1 &<< shift) &- 1), rights: output.collected, attributes: 0, level: 0))
@@ -205,6 +205,9 @@ import PagingKit
       if caches.hasSecondPrefix {
         caches.fill(
           address.bits, format, controls, nested.context, from: start, downTo: descent.level, path: path, caches.secondPrefix)
+      }
+      if caches.hasEntries {
+        caches.fillEntries(format, controls, from: start.level, downTo: descent.level, path: path)
       }
       reads &+= tables.reads
       if descent.reason != .none {

@@ -153,6 +153,11 @@
     }
   }
 
+  /// The same for one context.
+  public func removePage(_ address: UInt64, context: ContextTag) {
+    removePage(address) { $0 == context }
+  }
+
   public func removeAll(where condition: (ContextTag) -> Bool) {
     if isAbsent { return }
     array.removeAll { condition(PageTag(bits: $0.tag).context) }

@@ -195,6 +195,21 @@
     }
   }
 
+  /// Keeps the pointers of a walk by their addresses, down to the first whose accessed flag is not set yet.
+  @inline(never) @inlinable
+  public func fillEntries<Format: PageTableFormat>(
+    _ format: Format.Type, _ controls: Format.Controls, from top: Int, downTo level: Int, path: UnsafeMutablePointer<PathStep>
+  ) {
+    var current = top
+    while current > level {
+      let step = path[current]
+      var known: UInt64 = 0
+      guard step.entry == Format.marked(step.entry, at: current, isLeaf: false, isWritten: false, controls) else { return }
+      if !entries.find(slot: step.place, &known) { entries.insert(slot: step.place, step.entry.bits) }
+      current &-= 1
+    }
+  }
+
   // MARK: Invalidation
 
   /// Drops all of the first stage, and the second's, for the contexts that the condition names.

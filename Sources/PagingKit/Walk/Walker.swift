@@ -35,6 +35,9 @@ public import CPagingKit
 @frozen public struct Descent: Sendable {
   public var output: UInt64 = 0
   public var pageShift: UInt64 = 12
+  /// Where it began: the level, and the rights of the way down to it.
+  public var top = 0
+  public var topRights: Rights = .all
   /// Level of the leaf, or of the entry that was refused.
   public var level = 0
   public var rights: Rights = .all
@@ -61,6 +64,8 @@ public import CPagingKit
     _ memory: inout Memory, path: UnsafeMutablePointer<PathStep>, _ observer: Observer
   ) -> Descent {
     var descent = Descent()
+    descent.top = start.level
+    descent.topRights = start.rights
     descent.level = start.level
     descent.rights = start.rights
     var table = start.table
