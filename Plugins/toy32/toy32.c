@@ -570,15 +570,13 @@ INLINE bool refused(pgk_unit *unit, bool watched, const pgk_access_v1 *access, u
 }
 
 /* Takes the page from a leaf. */
-INLINE bool granted(pgk_unit *unit, bool watched, const pgk_access_v1 *access, uint32_t address, translation *t,
-                    uint32_t leaf, uint32_t level) {
+INLINE void take_leaf(translation *t, uint32_t address, uint32_t leaf, uint32_t level) {
+  t->level = (uint8_t)level;
+  t->by_tables = true;
   t->page_shift = (uint8_t)PAGE_SHIFT(level);
   t->rights = (uint8_t)entry_rights(leaf);
   uint32_t offset_mask = (uint32_t)PAGE_BYTES(level) - 1;
   t->physical = (leaf & ENTRY_PAGE & ~offset_mask) | (address & offset_mask);
-  t->rule = RULE_GRANTED;
-  tell(unit, watched, access, PGK_STEP_TRANSLATED, RULE_GRANTED, level, t->slot, leaf, address, t->physical);
-  return true;
 }
 
 INLINE void fill_tlbs(pgk_unit *unit, uint32_t address, uint32_t level, uint32_t leaf) {
@@ -647,7 +645,8 @@ INLINE enum walk_end walk_once(pgk_unit *unit, bool watched, const pgk_access_v1
          address, entry & ENTRY_PAGE);
   }
   fill_tlbs(unit, address, level, entry);
-  granted(unit, watched, access, address, t, entry, level);
+  take_leaf(t, address, entry, level);
+  tell(unit, watched, access, PGK_STEP_TRANSLATED, RULE_GRANTED, level, t->slot, entry, address, t->physical);
   return WALK_GRANTED;
 }
 
@@ -700,12 +699,9 @@ INLINE bool translate(pgk_unit *unit, bool watched, const pgk_access_v1 *access,
     /* A global leaf keeps the identifier that it was read with. */
     cache_fill(&unit->caches[CACHE_L1], leaf);
   }
-  t->level = leaf.level;
-  t->by_tables = true;
-  tell(unit, watched, access, PGK_STEP_TLB_HIT, RULE_TLB, leaf.level, PGK_NO_ENTRY, leaf.entry, address,
-       leaf.entry & ENTRY_PAGE);
-  if (rule != RULE_GRANTED) return refused(unit, watched, access, address, t, rule);
-  return granted(unit, watched, access, address, t, leaf.entry, leaf.level);
+  take_leaf(t, address, leaf.entry, leaf.level);
+  tell(unit, watched, access, PGK_STEP_TLB_HIT, RULE_TLB, leaf.level, PGK_NO_ENTRY, leaf.entry, address, t->physical);
+  return rule == RULE_GRANTED || refused(unit, watched, access, address, t, rule);
 }
 
 /* ==== Accesses ======================================================================================================= */
