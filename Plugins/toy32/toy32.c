@@ -646,7 +646,7 @@ INLINE enum walk_end walk_once(pgk_unit *unit, bool watched, const pgk_access_v1
   }
   fill_tlbs(unit, address, level, entry);
   take_leaf(t, address, entry, level);
-  tell(unit, watched, access, PGK_STEP_TRANSLATED, RULE_GRANTED, level, t->slot, entry, address, t->physical);
+  tell(unit, watched, access, PGK_STEP_TRANSLATED, RULE_GRANTED, level, PGK_NO_ENTRY, 0, address, t->physical);
   return WALK_GRANTED;
 }
 
