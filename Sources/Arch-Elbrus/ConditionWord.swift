@@ -47,40 +47,26 @@ struct ConditionWord: Equatable, Sendable {
   }
 }
 
-/// What qualifies an access besides kind, size and privilege.
-struct AccessQualifier: Equatable, Sendable {
-  /// 7 bits, kernel header mas.h.
-  var mas: UInt64 = 0
-  /// 0 to 3: ALC 0, 2, 3, 5. Stores and special operations are on 1 and 3.
-  var channel: UInt64 = 0
-
-  var mode: UInt64 { mas & 7 }
-  var isPlain: Bool { mas == 0 }
-
-  /// A physical address, without translation or rights.
-  var isPhysical: Bool { mode == 1 }
-  /// An I/O address: physical too.
-  var isInputOutput: Bool { mode == 6 && channel & 1 == 1 }
-
-  /// A load that needs W and sets D: the wait lock, and from v5 on its 16-byte form. On channel 0, not speculative.
-  func isLock(_ access: pgk_access_v1, iset: Int) -> Bool {
-    guard UInt32(access.kind) == PGK_READ, !access.isSpeculative, channel == 0 else { return false }
-    return mode == 7 || mode == 5 && iset >= 5 && access.size_log2 == 4
-  }
-}
-
 extension ConditionWord {
   /// The operation part of the word for an access.
   init(_ access: pgk_access_v1, _ qualifier: AccessQualifier) {
     let isStore = access.isWrite && UInt32(access.kind) != PGK_MODIFY
     let isLock = UInt32(access.kind) == PGK_LOAD_LOCKED || UInt32(access.kind) == PGK_MODIFY
-    self[Self.fmt] = UInt64(access.size_log2) + 1
+    self[Self.fmt] = qualifier.isPacked && access.size_log2 == 4 ? 7 : UInt64(access.size_log2) + 1
+    if let destination = qualifier.destination, !isStore {
+      self[Self.address] = destination
+      self[Self.vl] = 1
+      self[Self.vr] = 1
+    }
+    self[Self.s_f] = qualifier.isSpillOrFill ? 1 : 0
+    self[Self.sru] = qualifier.isChainStack ? 1 : 0
+    self[Self.clw] = qualifier.isStackClearing ? 1 : 0
     self[Self.npsp] = 1
     self[Self.store] = isStore ? 1 : 0
     self[Self.mas] = isLock && qualifier.isPlain ? 7 : qualifier.mas
-    self[Self.scal] = 1
+    self[Self.scal] = qualifier.isHardware ? 0 : 1
     self[Self.spec] = access.isSpeculative ? 1 : 0
-    self[Self.pm] = UInt64(access.privilege & 1)
+    self[Self.pm] = qualifier.isHardware ? 1 : UInt64(access.privilege & 1)
     self[Self.chan] = isStore ? qualifier.channel | 1 : qualifier.channel
   }
 }

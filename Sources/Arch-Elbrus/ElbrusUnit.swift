@@ -52,13 +52,31 @@ final class ElbrusUnit: UnitModel {
 
   private func start(_ batch: Batch, from first: Int, to end: Int, _ observer: pgk_observer_v1?) -> EngineEnd {
     guard observer == nil, qualifier.isPlain else { return startSingly(batch, from: first, to: end, observer) }
-    return run(batch, first, end, selection, NoObserver())
+    guard let values = batch.values else { return run(batch, first, end, selection, NoObserver()) }
+    // Accesses whose values qualify them go one by one, the others together.
+    var i = first
+    while i < end {
+      var next = i
+      while next < end, !isQualified(batch.accesses[next], values[next]) { next += 1 }
+      var stop = next > i ? run(batch, i, next, selection, NoObserver()) : EngineEnd(next, .end)
+      if stop.stop == .end && next < end {
+        next += 1
+        stop = startSingly(batch, from: next - 1, to: next, nil)
+      }
+      if stop.stop != .end { return stop }
+      i = next
+    }
+    return EngineEnd(end, .end)
+  }
+
+  private func isQualified(_ access: pgk_access_v1, _ value: pgk_value_v1) -> Bool {
+    value.qualifier != 0 && access.flags & UInt8(PGK_HAS_VALUE) != 0 && !access.isSpecial
   }
 
   /// One at a time: the observer is told which access it sees, and qualifiers change what an access is.
   private func startSingly(_ batch: Batch, from first: Int, to end: Int, _ observer: pgk_observer_v1?) -> EngineEnd {
     for i in first..<end {
-      var (access, selection) = qualified(batch.accesses[i])
+      var (access, selection) = qualified(batch.accesses[i], batch.values?[i] ?? pgk_value_v1())
       let one = Batch(accesses: &access, values: batch.values.map { $0 + i }, results: batch.results + i)
       var stop: EngineEnd
       if let observer {
@@ -97,13 +115,15 @@ final class ElbrusUnit: UnitModel {
   }
 
   /// What MAS and channel make of a load or store. A fetch has none.
-  private func qualified(_ access: pgk_access_v1) -> (pgk_access_v1, Selection) {
-    guard !qualifier.isPlain, !access.isFetch, !access.isSpecial else { return (access, selection) }
+  private func qualified(_ access: pgk_access_v1, _ value: pgk_value_v1) -> (pgk_access_v1, Selection) {
+    let qualifier = qualifier(of: access, value)
+    guard !access.isFetch, !access.isSpecial else { return (access, selection) }
+    var access = access
+    if qualifier.isHardware { access.privilege = Privilege.kernel }
     if qualifier.isPhysical || qualifier.isInputOutput { return (access, untranslated) }
     guard qualifier.isLock(access, iset: model.iset) else { return (access, selection) }
-    var lock = access
-    lock.kind = UInt8(PGK_LOAD_LOCKED)
-    return (lock, selection)
+    access.kind = UInt8(PGK_LOAD_LOCKED)
+    return (access, selection)
   }
 
   /// A guest's physical addresses are guest-physical ones while GP tables are in use.

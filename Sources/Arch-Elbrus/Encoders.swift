@@ -8,6 +8,8 @@ enum ElbrusEncoders {
   private typealias One = @convention(c) (Pointer, UInt64, Pointer, Pointer) -> Int32
   private typealias Two = @convention(c) (Pointer, UInt64, UInt64, Pointer, Pointer) -> Int32
   private typealias Page = @convention(c) (Pointer, UInt64, UInt32, Pointer, Pointer) -> Int32
+  private typealias Load = @convention(c) (Pointer, UInt64, UInt32, UInt32, UInt32, UInt32, UInt32, Pointer, Pointer) -> Int32
+  private typealias Store = @convention(c) (Pointer, UInt64, UInt32, UInt32, UInt32, UInt32, UInt64, UInt64, Pointer, Pointer) -> Int32
   private typealias Links = @convention(c) (Pointer, UInt64, UInt32, UInt32, Pointer, Pointer) -> Int32
 
   static let all: [EncoderDefinition] = [
@@ -36,6 +38,12 @@ enum ElbrusEncoders {
       let operand = FlushOperand(walkCaches: address, context: UInt64(context), level: UInt64(level))
       return deliver(ElbrusUnit.request(.flushPage, data: operand.bits, address: FlushKind.walkCaches), access, value)
     } as Links),
+    EncoderDefinition("load", "i32(ptr,u64,u32,u32,u32,u32,u32,ptr,ptr)", ["va", "size_log2", "mas", "channel", "destination", "flags"], "a load with its MAS and channel; destination 256 for none; flags: 1 speculative, 2 privileged, 4 packed, 8 spill or fill, 16 chain stack, 32 stack clearing", function: { _, address, size, mas, channel, destination, flags, access, value in
+      move(PGK_READ, address, size, mas, channel, destination, flags, 0, 0, access, value)
+    } as Load),
+    EncoderDefinition("store", "i32(ptr,u64,u32,u32,u32,u32,u64,u64,ptr,ptr)", ["va", "size_log2", "mas", "channel", "flags", "low", "high"], "a store with its MAS and channel, 1 or 3; flags as for load", function: { _, address, size, mas, channel, flags, low, high, access, value in
+      channel & 1 == 0 ? PGK_E_ARGUMENT : move(PGK_WRITE, address, size, mas, channel, 256, flags, low, high, access, value)
+    } as Store),
     EncoderDefinition("tlb_flush_all", "i32(ptr,ptr,ptr)", [], "TLBs and walk caches", function: { _, access, value in
       deliver(ElbrusUnit.request(.flushAll, address: FlushKind.allTLB), access, value)
     } as Nothing),
@@ -46,6 +54,27 @@ enum ElbrusEncoders {
       deliver(ElbrusUnit.request(.probeAddress, address: address), access, value)
     } as One),
   ]
+
+  /// An ordinary access whose value carries what qualifies it.
+  private static func move(
+    _ kind: UInt32, _ address: UInt64, _ size: UInt32, _ mas: UInt32, _ channel: UInt32, _ destination: UInt32, _ flags: UInt32,
+    _ low: UInt64, _ high: UInt64, _ access: Pointer, _ value: Pointer
+  ) -> Int32 {
+    let isSpecial = mas & 7 == 7 && mas != 7
+    guard size <= 4, mas <= 0x7f, !isSpecial, channel <= 3, destination <= 256, flags < 64 else { return PGK_E_ARGUMENT }
+    var request = Request(pgk_access_v1())
+    request.access.address = address
+    request.access.kind = UInt8(kind)
+    request.access.size_log2 = UInt8(size)
+    request.access.privilege = flags & 2 == 0 ? Privilege.user : Privilege.kernel
+    request.access.flags = UInt8(PGK_HAS_VALUE) | (flags & 1 == 0 ? 0 : UInt8(PGK_SPECULATIVE))
+    request.value.low = low
+    request.value.high = high
+    let plain = AccessQualifier(
+      mas: UInt64(mas), channel: UInt64(channel), destination: destination == 256 ? nil : UInt64(destination), isPacked: flags & 4 != 0)
+    request.value.qualifier = plain.bits | (flags >> 3) << 19
+    return deliver(request, access, value)
+  }
 
   private static func has(_ unit: Pointer, _ number: UInt64) -> Bool {
     let iset = unitModel(unit, as: ElbrusUnit.self).model.iset

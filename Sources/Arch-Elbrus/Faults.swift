@@ -4,10 +4,11 @@ import PagingKit
 
 extension ElbrusUnit {
   func describe(_ fault: WalkFault, _ listed: inout pgk_listed_v1) {
+    let qualifier = qualifier(of: listed.access, listed.value)
     var condition = ConditionWord(listed.access, qualifier)
     if (listed.fault_address ^ listed.access.address) >> 12 != 0 { condition[ConditionWord.num_align] = 1 }
     if fault.stage == 2 {
-      describeIntercept(fault, &listed, &condition)
+      describeIntercept(fault, &listed, &condition, isInputOutput: qualifier.isInputOutput)
     } else {
       let outcome = FaultTable.outcome(fault.reason, isFetch: listed.access.isFetch)
       listed.class_ = UInt8(PGK_CLASS_GUEST_FAULT)
@@ -21,9 +22,11 @@ extension ElbrusUnit {
   }
 
   /// The GP tables refuse: the guest leaves, and sees nothing of it.
-  private func describeIntercept(_ fault: WalkFault, _ listed: inout pgk_listed_v1, _ condition: inout ConditionWord) {
+  private func describeIntercept(
+    _ fault: WalkFault, _ listed: inout pgk_listed_v1, _ condition: inout ConditionWord, isInputOutput: Bool
+  ) {
     let outcome: Outcome =
-      listed.access.isFetch ? .guestPhysicalFetch : qualifier.isInputOutput ? .inputOutputIntercept : .guestPhysicalData
+      listed.access.isFetch ? .guestPhysicalFetch : isInputOutput ? .inputOutputIntercept : .guestPhysicalData
     listed.class_ = UInt8(PGK_CLASS_SECOND_STAGE)
     listed.outcome = outcome.rawValue
     listed.code = UInt32(outcome.definition.number)
@@ -42,7 +45,4 @@ extension ElbrusUnit {
     listed.words.4 = condition.bits
     listed.word_count = UInt8(Outcome.words.count)
   }
-
-  /// The guest finds the record in the pending list's reflected copy; fault registers there are none.
-  func deliver(_ listed: pgk_listed_v1) {}
 }

@@ -103,6 +103,4 @@ extension ElbrusUnit {
     let window = values[RegisterIndex.userWindow]
     return (0..<level).reduce(address) { inner, _ in window | (inner & 0xffff_ffff_f000) >> 9 }
   }
-
-  func readFaults(known: [Request]) throws(Refusal) -> [Request] { [] }
 }

@@ -6,6 +6,9 @@ import CPagingKit
 import PagingKit
 
 enum Operation: UInt64 {
+  /// MAS 1: eight bytes at a physical address.
+  case loadPhysical = 0x001
+  case storePhysical = 0x101
   case readRegister = 0x047
   case writeRegister = 0x147
   /// Address operand 1: TLB page; 3: page of the TLU caches (v6).
@@ -32,6 +35,7 @@ extension ElbrusUnit {
       return .refused(Refusal(PGK_E_ARGUMENT, "special access 0x\(String(access.address, radix: 16)) is no operation of Elbrus"))
     }
     switch operation {
+    case .loadPhysical, .storePhysical: return movePhysical(value.high, isStore: operation == .storePhysical, &value)
     case .readRegister: return read(.memoryUnit(value.high >> 4 & 0xff), &value)
     case .readControl: return read(.controlUnit(value.high), &value)
     case .writeRegister: return write(.memoryUnit(value.high >> 4 & 0xff), value.low)
@@ -48,6 +52,23 @@ extension ElbrusUnit {
       value.low = operation == .probeEntry ? probeEntry(address) : probeAddress(address)
       return .finished
     }
+  }
+
+  // MARK: Physical addresses
+
+  /// Eight bytes of RAM; a kernel reads its trap cellar so. A guest's physical addresses are ordinary accesses with MAS 1.
+  private func movePhysical(_ address: UInt64, isStore: Bool, _ value: inout pgk_value_v1) -> SpecialEnd {
+    let place = address & model.physicalMask
+    guard address & 7 == 0, untranslated == .physical, state.engine.memory.answers(place) else {
+      return .refused(Refusal(PGK_E_ARGUMENT, "there are no eight bytes at the physical address 0x\(String(address, radix: 16))"))
+    }
+    if isStore {
+      state.engine.memory.storeBytes(place, 8, value.low)
+    } else {
+      value = pgk_value_v1()
+      value.low = state.engine.memory.loadBytes(place, 8)
+    }
+    return .finished
   }
 
   // MARK: Registers

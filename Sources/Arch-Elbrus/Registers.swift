@@ -62,6 +62,8 @@ enum RegisterIndex {
   static let shadowOSBase = index("sh_os_vab")
   static let coreMode = index("core_mode")
   static let shadowCoreMode = index("sh_core_mode")
+  static let trapInfoHigh = index("tir_hi")
+  static let trapInfoLow = index("tir_lo")
   static let accessSpecifier = index("mas")
   static let channel = index("chan")
   static let isGuest = index("guest_mode")
@@ -129,6 +131,8 @@ extension ElbrusRegister {
   private static let controlUnit = [
     ElbrusRegister("core_mode", .controlUnit(0), 0x7e, "bit 2 sep_virt_space, 3 gmi, 5 pt_v6"),
     ElbrusRegister("sh_core_mode", .controlUnit(1), 0x7e, "the guest's CORE_MODE", from: 6),
+    ElbrusRegister("tir_hi", .controlUnit(2), 0xfff_ffff_ffff, "trap info: exceptions by number, 20 and 21 of fetches, 29 data_page"),
+    ElbrusRegister("tir_lo", .controlUnit(3), 0xffff_ffff_ffff, "trap info: address of a fetch that faulted"),
   ]
 
   private static let qualifiers = [

@@ -80,7 +80,8 @@ typedef struct pgk_value_v1 {
   uint64_t low, high; /* bytes 0 to 7 and 8 to 15, little-endian */
   uint16_t mask;      /* bytes that count, bit 0 for byte 0; 0 means all bytes of the access */
   uint8_t tags[2];    /* memory tags of the two halves, where the architecture has them */
-  uint32_t reserved;
+  uint32_t qualifier; /* what qualifies the access besides kind, size and privilege: the back end's own, made by its
+                         encoders; 0 for nothing. Read where PGK_HAS_VALUE is set. */
 } pgk_value_v1;
 
 /* Outcomes 1 to 250 are indices into the description's outcomes. */
@@ -391,8 +392,9 @@ typedef struct pgk_unit pgk_unit; /* opaque */
 
 /* An operation that only this architecture has. `function` is an encoder, called through its signature:
  *   i32 name(ptr unit, <arguments>, ptr access_out, ptr value_out)
- * with the types void u8 u16 u32 u64 i8 i16 i32 i64 f64 ptr. It checks its arguments, writes one special access and its
- * value, performs nothing, and returns PGK_OK or an error. Only run performs the access. */
+ * with the types void u8 u16 u32 u64 i8 i16 i32 i64 f64 ptr. It checks its arguments, writes one access and its
+ * value, performs nothing, and returns PGK_OK or an error. Only run performs the access: a special one, or an ordinary
+ * one whose value carries a qualifier. */
 typedef struct pgk_encoder_v1 {
   const char *name;
   const char *signature;             /* i32(ptr,u64,u64,ptr,ptr) */

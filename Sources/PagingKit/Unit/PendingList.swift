@@ -107,11 +107,17 @@ extension UnitModel {
     var i = first
     while state.groupsAreMarked, batch.accesses[i].flags & UInt8(PGK_END_OF_GROUP) == 0, i + 1 < count {
       i += 1
-      state.pending.append(PendingOperation(listed: collateral(batch.accesses[i], batch.values?[i]), answer: nil))
+      state.pending.append(PendingOperation(listed: neighbour(batch.accesses[i], batch.values?[i]), answer: nil))
       batch.results[i] = pgk_result_v1()
       batch.results[i].outcome = UInt8(PGK_OUTCOME_LISTED)
     }
     return i + 1
+  }
+
+  /// An access behind the one that stopped its group: innocent, or with a fault of its own.
+  private func neighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> pgk_listed_v1 {
+    guard !access.isSpecial, let end = judgeNeighbour(access, value) else { return collateral(access, value) }
+    return listing(end, access, value)
   }
 
   private func collateral(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> pgk_listed_v1 {
@@ -237,8 +243,7 @@ extension UnitModel {
       var listed = item.listed
       if i == items.startIndex {
         if let verdict = item.answer, verdict.outcome != 0 { Self.apply(verdict, &listed) }
-        deliver(listed)
-      } else {
+      } else if listed.class_ != UInt8(PGK_CLASS_GUEST_FAULT) {
         listed = collateral(listed.access, listed.value)
       }
       state.reflected.append(listed)
@@ -250,6 +255,7 @@ extension UnitModel {
       completion.result.entry_reads = listed.entry_reads
       completions.append(completion)
     }
+    deliver(state.reflected)
   }
 
   /// The fault as the guest shall see it.

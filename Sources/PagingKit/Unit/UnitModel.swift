@@ -86,8 +86,15 @@ public protocol UnitModel: AnyObject {
   /// Performs a special access; with `isAnswered` without intercepting it again.
   func perform(_ access: pgk_access_v1, _ value: inout pgk_value_v1, isAnswered: Bool) -> SpecialEnd
 
+  /// How an access fails that a neighbour of its group keeps from being performed; nil if it does not, or if the
+  /// architecture does not look. Nothing of the access is done.
+  func judgeNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> EngineEnd?
+
   /// Delivers a fault to the guest in its native form: fault registers.
   func deliver(_ listed: pgk_listed_v1)
+
+  /// Delivers a fault with all that goes to the guest behind it.
+  func deliver(_ operations: [pgk_listed_v1])
 
   /// Index into the rules, for who observes.
   func rule(_ reason: FaultReason, stage: UInt8, level: Int, kind: UInt32) -> UInt32
@@ -118,6 +125,8 @@ extension UnitModel {
     get { [] }
     set { precondition(newValue.isEmpty, "no hidden state was saved") }
   }
+  public func judgeNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> EngineEnd? { nil }
+  public func deliver(_ operations: [pgk_listed_v1]) { deliver(operations[0]) }
   public func trapEntry() throws(Refusal) -> [Request] { [] }
   public func trapReturn() throws(Refusal) -> [Request] { [] }
   public func decodeFaults(_ answers: [Request]) throws(Refusal) -> [pgk_listed_v1] { state.reflected }

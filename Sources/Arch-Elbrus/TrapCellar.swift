@@ -1,0 +1,152 @@
+// The trap cellar: records of the operations that a fault dropped, in memory at TRAP_POINT. Kernel header mmu_types.h,
+// "trap_cellar_t"; mm/fault.c.
+import CPagingKit
+import PagingKit
+
+/// One record, 24 bytes at TRAP_POINT, and its extension 512 bytes behind.
+struct CellarRecord: Equatable, Sendable {
+  var address: UInt64
+  /// Store data in the byte lanes of memory: rotated left by the address within its word.
+  var data: UInt64
+  var condition: ConditionWord
+  // The extension, meant for packed operations alone.
+  var dataHigh: UInt64 = 0
+  var mask: UInt64 = 0
+
+  static let byteCount: UInt64 = 24
+  static let extensionOffset: UInt64 = 512
+  /// Double words that TRAP_COUNT counts for a record, and records that it can count.
+  static let doubleWords: UInt64 = 3
+  static let most = 21
+
+  var isPacked: Bool { condition[ConditionWord.fmt] == 7 }
+  var isQuad: Bool { condition[ConditionWord.fmt] == 5 }
+  var isStore: Bool { condition[ConditionWord.store] == 1 }
+
+  /// First byte of the operation. The second page's fault moves the recorded address on by one word, or two.
+  var firstByte: UInt64 {
+    condition[ConditionWord.num_align] == 0 ? address : address &- (isPacked || isQuad ? 16 : 8)
+  }
+
+  static func rotated(_ data: UInt64, by byteCount: UInt64) -> UInt64 {
+    let shift = byteCount & 7 * 8
+    return shift == 0 ? data : data << shift | data >> (64 - shift)
+  }
+}
+
+extension ElbrusUnit {
+  /// The records of an operation: two for a pair of 8 bytes, none for a fetch, which faults precisely.
+  func records(of listed: pgk_listed_v1) -> [CellarRecord] {
+    if listed.access.isFetch { return [] }
+    if listed.access.isSpecial { return [specialRecord(listed)] }
+    let qualifier = qualifier(of: listed.access, listed.value)
+    var condition = ConditionWord(listed.access, qualifier)
+    let isOwnFault = UInt32(listed.class_) == PGK_CLASS_GUEST_FAULT
+    let outcome = Outcome(rawValue: listed.outcome)
+    condition[ConditionWord.fault_type] = isOwnFault ? outcome?.faultType ?? 0 : 0
+    if isOwnFault && outcome == .pageMiss { condition[ConditionWord.miss_lvl] = listed.words.1 }
+    let isSecondPage = isOwnFault && (listed.fault_address ^ listed.access.address) >> 12 != 0
+    if isSecondPage { condition[ConditionWord.num_align] = 1 }
+    let isPair = listed.access.size_log2 == 4 && !qualifier.isPacked
+    let first = listed.access.address &+ (isSecondPage ? (listed.access.size_log2 == 4 ? 16 : 8) : 0)
+    let isStore = condition[ConditionWord.store] == 1
+    let rotation = listed.access.address
+    let low = isStore ? CellarRecord.rotated(listed.value.low, by: rotation) : 0
+    let high = isStore ? CellarRecord.rotated(listed.value.high, by: rotation) : 0
+    var record = CellarRecord(address: first, data: low, condition: condition)
+    guard isPair else {
+      if qualifier.isPacked {
+        record.dataHigh = high
+        record.mask = listed.value.mask == 0 ? 0xffff : UInt64(listed.value.mask)
+      }
+      return [record]
+    }
+    record.condition[ConditionWord.chan] = isStore ? 1 : qualifier.channel & 2
+    var second = record
+    second.address = first &+ 8
+    second.data = high
+    second.condition[ConditionWord.chan] |= isStore ? 2 : 1
+    if let destination = qualifier.destination, !isStore { second.condition[ConditionWord.address] = (destination + 1) & 0xff }
+    return [record, second]
+  }
+
+  /// A dropped register access, flush or probe: the handler performs it again.
+  private func specialRecord(_ listed: pgk_listed_v1) -> CellarRecord {
+    let qualifier = qualifier(of: listed.access, listed.value)
+    var condition = ConditionWord()
+    condition[ConditionWord.fmt] = 4
+    condition[ConditionWord.npsp] = 1
+    condition[ConditionWord.scal] = 1
+    condition[ConditionWord.pm] = UInt64(listed.access.privilege & 1)
+    condition[ConditionWord.mas] = listed.access.address & 0x7f
+    condition[ConditionWord.store] = listed.access.address >> 8 & 1
+    condition[ConditionWord.chan] = qualifier.channel | 1
+    if let destination = qualifier.destination, condition[ConditionWord.store] == 0 {
+      condition[ConditionWord.address] = destination
+      condition[ConditionWord.vl] = 1
+      condition[ConditionWord.vr] = 1
+    }
+    return CellarRecord(address: listed.value.high, data: listed.value.low, condition: condition)
+  }
+
+  // MARK: Delivery
+
+  /// Software has said where the cellar is, and there is memory.
+  var hasCellar: Bool { values[RegisterIndex.trapPoint] != 0 && state.engine.memory.answers(values[RegisterIndex.trapPoint]) }
+
+  /// Records into the cellar, in order, and the exception into the trap info register.
+  func deliver(_ operations: [pgk_listed_v1]) {
+    raise(operations[0])
+    guard hasCellar else { return }
+    for record in operations.flatMap(records) {
+      let count = values[RegisterIndex.trapCount] / CellarRecord.doubleWords
+      guard count < UInt64(CellarRecord.most) else { return }
+      store(record, at: values[RegisterIndex.trapPoint] + count * CellarRecord.byteCount)
+      values[RegisterIndex.trapCount] += CellarRecord.doubleWords
+    }
+  }
+
+  /// data_page for records; a fetch's own exception, with its address.
+  private func raise(_ listed: pgk_listed_v1) {
+    let number = listed.access.isFetch ? UInt64(listed.code & 63) : 29
+    values[RegisterIndex.trapInfoHigh] = 1 << number
+    values[RegisterIndex.trapInfoLow] = listed.access.isFetch ? listed.fault_address & 0xffff_ffff_ffff : 0
+  }
+
+  private func store(_ record: CellarRecord, at place: UInt64) {
+    let memory = state.engine.memory
+    for (i, word) in [record.address, record.data, record.condition.bits].enumerated() {
+      memory.storeBytes(place + UInt64(8 * i), 8, word)
+    }
+    guard record.isPacked else { return }
+    memory.storeBytes(place + CellarRecord.extensionOffset + 8, 8, record.dataHigh)
+    memory.storeBytes(place + CellarRecord.extensionOffset + 16, 8, record.mask)
+  }
+
+  func deliver(_ listed: pgk_listed_v1) { deliver([listed]) }
+
+  // MARK: Groups
+
+  /// Translation and rights of an access that a neighbour keeps from being performed. A and D wait for the performance.
+  func judgeNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> EngineEnd? {
+    var access = access
+    access.flags |= UInt8(PGK_TRANSLATE_ONLY)
+    var value = value ?? pgk_value_v1()
+    var result = pgk_result_v1()
+    setMarking(false)
+    defer { setMarking(true) }
+    let end = withUnsafeMutablePointer(to: &value) {
+      translate(Batch(accesses: &access, values: $0, results: &result), from: 0, to: 1, observer: nil)
+    }
+    return end.stop == .fault ? end : nil
+  }
+
+  private func setMarking(_ isOn: Bool) {
+    var entries = controls
+    if !isOn { (entries.accessed, entries.dirty) = (0, 0) }
+    nativeV6.controls = entries
+    nativeV3.controls = entries
+    guestPhysical.entries = entries
+    untranslatedGuest.second.entries = entries
+  }
+}
