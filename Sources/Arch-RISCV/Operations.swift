@@ -91,10 +91,28 @@ extension RISCVUnit {
       let isOfStage = isNative ? TagKind.isNative($0.root) : TagKind.isGuest($0.root) && TagKind.hasFirstStage($0.root) && $0.machine == machine
       return isOfStage && (identifier == nil || !$0.isGlobal && $0.space == identifier)
     }
-    if let address {
-      state.engine.caches.removePage(address & setting.native.masking.width, where: isMeant)
+    guard let address else { return state.engine.caches.removeAll(where: isMeant) }
+    let reached = address & setting.native.masking.width
+    if isNative {
+      state.engine.caches.removePage(reached, where: isMeant)
     } else {
-      state.engine.caches.removeAll(where: isMeant)
+      removeLeaf(reached, where: isMeant)
+    }
+  }
+
+  /// Drops all that came from the first-stage leaf of the address. Where the second stage has smaller pages, a large leaf
+  /// is cached in pieces, and the fence reaches each. Cost: all places of the TLBs.
+  private func removeLeaf(_ address: UInt64, where isMeant: (ContextTag) -> Bool) {
+    let caches = state.engine.caches
+    let indexBits: UInt64 = setting.is32 ? 10 : 9
+    for tlb in [caches.l1, caches.l1i, caches.l2] where !tlb.isAbsent {
+      tlb.array.removeAll { word in
+        let tag = PageTag(bits: word.tag)
+        let pageShift = tlb.sizes.shift(ofClass: tag.sizeClass)
+        let leafShift = max(12 + indexBits * UInt64(Translation(bits: word.payload).level), pageShift)
+        let page = PageTag(address, shift: pageShift, sizeClass: 0, context: tag.context).pageNumber
+        return (page ^ tag.pageNumber) >> (leafShift - pageShift) == 0 && isMeant(tag.context)
+      }
     }
   }
 

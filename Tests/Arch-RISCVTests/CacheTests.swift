@@ -223,6 +223,17 @@ private final class Spaces {
     }
   }
 
+  @Test func `drops all pieces of a large first-stage page by a fence at any address in it`() throws {
+    let bench = try TwoStageBench()
+    bench.hart.memory.store(bench.slots[1], 8, Hart.leaf(0x5660_0000, Bit.user))
+    let start = bench.address & ~0x1f_ffff
+    for page in 0..<3 as Range<UInt64> { bench.mapSecond(0x5660_0000 + page << 12, bench.hostPage + page << 12, Bit.user) }
+    for page in 0..<3 as Range<UInt64> { #expect(try bench.hart.load(start + page << 12, "VU").address == bench.hostPage + page << 12) }
+    bench.hart.memory.store(bench.slots[1], 8, 0)
+    try bench.hart.perform(.fence(.sfenceVMA, address: start + 0x7000, identifier: nil), as: "VS")
+    for page in 0..<3 as Range<UInt64> { #expect(try bench.hart.load(start + page << 12, "VU").outcome == "loadPageFault") }
+  }
+
   @Test func `is not reached by fences of the host's own address spaces`() throws {
     let (bench, _) = try guest()
     bench.mapSecond(0x6000_0000, other, Bit.user)

@@ -1,0 +1,335 @@
+// Caches may keep what a table said, until a fence says otherwise, and never longer. Random accesses, table edits, address
+// space switches, register changes and fences; each answer is judged by what every slot of the tables has held.
+import CPagingKit
+import PagingKit
+import Testing
+
+@testable import Arch_RISCV
+
+/// A fence that was executed.
+private struct Fence {
+  var time: Int
+  var isSecond: Bool
+  /// Nil reaches every address, every identifier.
+  var address: UInt64?
+  var asid: UInt64?
+  /// For the first stage the machine that hgatp named; for the second the operand.
+  var machine: UInt64?
+}
+
+/// A hart with small tables that are shared and changed, and the history of every slot.
+private final class World {
+  let hart: Hart
+  let isGuest: Bool
+  var random: SplitMix64
+  var time = 0
+  private var history: [UInt64: [(time: Int, value: UInt64)]] = [:]
+  private var fences: [Fence] = []
+  var stale = 0
+  var answers = 0
+  var sum = false
+  var mxr = false
+  var asid: UInt64 = 0
+  var machine: UInt64 = 0
+  private let roots: [UInt64]
+  private let secondRoots: [UInt64]
+  /// Tables by level, in the space that first-stage pointers name.
+  private let tables: [[UInt64]]
+  private let secondTables: [[UInt64]]
+
+  static let guestBase: UInt64 = 0x4000_0000
+
+  init(seed: UInt64, isGuest: Bool, _ options: [(String, String)]) throws {
+    hart = try Hart(options)
+    self.isGuest = isGuest
+    random = SplitMix64(seed: seed)
+    let hart = hart
+    func place(_ count: Int) -> [UInt64] { (0..<count).map { _ in hart.frames() } }
+    let (roots, middle, last) = (place(3), place(3), place(4))
+    // A guest's tables are seen a gibibyte lower at first.
+    func seen(_ list: [UInt64]) -> [UInt64] { isGuest ? list.map { $0 - TestMemory.low + Self.guestBase } : list }
+    self.roots = seen(roots)
+    tables = [seen(last), seen(middle)]
+    secondRoots = isGuest ? [hart.frames(4), hart.frames(4)] : []
+    secondTables = isGuest ? [place(3), place(2)] : [[], []]
+    if isGuest { setUpSecondStage() }
+    for _ in 0..<60 { edit() }
+    try enter()
+  }
+
+  /// Each machine maps the guest's memory in pages of 2 MiB first; edits follow.
+  private func setUpSecondStage() {
+    for (number, root) in secondRoots.enumerated() {
+      let table = secondTables[1][number]
+      store(root + (Self.guestBase >> 30) * 8, table >> 2 | Bit.v)
+      for index in 0..<16 as Range<UInt64> { store(table + index * 8, Hart.leaf(TestMemory.low + index << 21, Bit.user)) }
+    }
+  }
+
+  private func store(_ slot: UInt64, _ value: UInt64) {
+    time += 1
+    hart.memory.store(slot, 8, value)
+    history[slot, default: [(0, 0)]].append((time, value))
+  }
+
+  func enter() throws {
+    let satp = 8 << 60 | asid << 44 | roots[Int(asid)] >> 12
+    let status = (sum ? 1 << 18 : 0) | (mxr ? 1 << 19 : 0) as UInt64
+    if isGuest {
+      try hart.set([("vsatp", satp), ("hgatp", 8 << 60 | machine << 44 | secondRoots[Int(machine)] >> 12), ("vsstatus", status), ("mstatus", 0)])
+    } else {
+      try hart.set([("satp", satp), ("mstatus", status)])
+    }
+  }
+
+  private func pick(_ bound: UInt64) -> UInt64 { random.next(below: bound) }
+  private func pick(_ list: [UInt64]) -> UInt64 { list[Int(random.next(below: UInt64(list.count)))] }
+
+  func address() -> UInt64 { pick(2) << 30 | pick(2) << 21 | pick(3) << 12 | pick(512) << 3 }
+
+  // MARK: Edits
+
+  /// Writes one random slot, of the first stage or, less often, of the second.
+  func edit() {
+    if isGuest && pick(4) == 0 { return editSecond() }
+    let level = pick(3)
+    let table = level == 2 ? pick(roots) : pick(tables[Int(level)])
+    let slot = table + pick(level == 0 ? 3 : 2) * 8
+    // It lies where the memory was set up, whatever the second stage says by now.
+    let host = isGuest ? slot - Self.guestBase + TestMemory.low : slot
+    if pick(8) == 0 { return store(host, 0) }
+    if level > 0 && pick(4) != 0 { return store(host, pick(tables[Int(level) - 1]) >> 2 | Bit.v | (pick(10) == 0 ? Bit.g : 0)) }
+    var bits = Bit.v | Bit.a | Bit.d | [Bit.r, Bit.r | Bit.w, Bit.x, Bit.r | Bit.w | Bit.x][Int(pick(4))]
+    if pick(2) == 0 { bits |= Bit.u }
+    if pick(6) == 0 { bits |= Bit.g }
+    let base = isGuest ? Self.guestBase : TestMemory.low
+    let page = level == 0 ? base + 0x40_0000 + pick(8) << 12 : level == 1 ? base + (pick(2) == 0 ? 2 : pick(8)) << 21 : base & ~0x3fff_ffff
+    store(host, Hart.leaf(page, bits))
+  }
+
+  private func editSecond() {
+    let level = pick(2)
+    let table = pick(secondTables[Int(level)])
+    if level == 0 {
+      // 4 KiB pages where a 2 MiB one may be divided: 0x400000 to 0x408000 are data.
+      return store(table + pick(8) * 8, pick(8) == 0 ? 0 : Hart.leaf(TestMemory.low + 0x80_0000 + pick(16) << 12, Bit.user & ~(pick(3) == 0 ? Bit.w : 0)))
+    }
+    let slot = table + 2 * 8
+    if pick(3) == 0 { return store(slot, Hart.leaf(TestMemory.low + (2 + pick(3)) << 21, Bit.user)) }
+    store(slot, pick(secondTables[0]) >> 2 | Bit.v)
+  }
+
+  // MARK: Fences
+
+  func fence() throws {
+    time += 1
+    let (hasAddress, hasIdentifier) = (pick(2) == 0, pick(2) == 0)
+    if isGuest && pick(3) == 0 {
+      let gpa = hasAddress ? Self.guestBase + 0x40_0000 + pick(8) << 12 : nil
+      let machine = hasIdentifier ? pick(2) : nil
+      try hart.perform(.fence(.hfenceGVMA, address: gpa.map { $0 >> 2 }, identifier: machine))
+      fences.append(Fence(time: time, isSecond: true, address: gpa, asid: nil, machine: machine))
+      return
+    }
+    let address = hasAddress ? self.address() : nil
+    let asid = hasIdentifier ? pick(3) : nil
+    let operation: Arch_RISCV.Operation = isGuest && pick(2) == 0 ? .hfenceVVMA : .sfenceVMA
+    try hart.perform(.fence(operation, address: address, identifier: asid), as: isGuest && operation == .sfenceVMA ? "VS" : "S")
+    fences.append(Fence(time: time, isSecond: false, address: address, asid: asid, machine: machine))
+  }
+
+  // MARK: What may be seen
+
+  /// What a use of an entry must have been read after.
+  private func since(isSecond: Bool, isLeaf: Bool, address: UInt64, level: Int, asid: UInt64, isGlobal: Bool) -> Int {
+    let shift = UInt64(12 + 9 * level)
+    return fences.last { fence in
+      guard fence.isSecond == isSecond else { return false }
+      if isSecond {
+        guard fence.machine == nil || fence.machine == machine else { return false }
+      } else {
+        guard !isGuest || fence.machine == machine else { return false }
+        guard fence.asid == nil || fence.asid == asid && !isGlobal else { return false }
+      }
+      // With an address, a fence reaches leaves only.
+      return fence.address == nil || isLeaf && fence.address! >> shift == address >> shift
+    }?.time ?? 0
+  }
+
+  /// Values that the slot may be taken to hold. Absent and refused entries are never kept.
+  private func values(_ slot: UInt64, level: Int, _ start: (_ isLeaf: Bool) -> Int) -> [UInt64] {
+    let all = history[slot] ?? [(0, 0)]
+    var list = [all[all.count - 1].value]
+    for (index, item) in all.enumerated().dropLast() {
+      let isLeaf = item.value & 0xe != 0
+      guard item.value & 1 != 0, isLeaf || level > 0 else { continue }
+      // It was there until the next write.
+      if all[index + 1].time > start(isLeaf) { list.append(item.value) }
+    }
+    return list
+  }
+
+  private func frame(_ entry: UInt64) -> UInt64 { (entry & 0x3f_ffff_ffff_fc00) << 2 }
+
+  private struct Seen: Hashable {
+    /// Nil: a fault.
+    var page: UInt64?
+    var leaf: UInt64 = 0
+    var isSecondFault = false
+  }
+
+  /// Leaves that the second stage may give for an address.
+  private func secondStage(_ gpa: UInt64) -> [(page: UInt64, leaf: UInt64)?] {
+    if !isGuest { return [(gpa, Bit.user)] }
+    var list: [(UInt64, UInt64)?] = []
+    func walk(_ table: UInt64, _ level: Int) {
+      let slot = table + ((gpa >> UInt64(12 + 9 * level)) & (level == 2 ? 2047 : 511)) * 8
+      for value in values(slot, level: level, { self.since(isSecond: true, isLeaf: $0, address: gpa, level: level, asid: 0, isGlobal: false) }) {
+        if value & 1 == 0 { list.append(nil) } else if value & 0xe != 0 {
+          let mask: UInt64 = (1 << UInt64(12 + 9 * level)) - 1
+          list.append((frame(value) & ~mask | gpa & mask, value))
+        } else if level > 0 {
+          walk(frame(value), level - 1)
+        } else {
+          list.append(nil)
+        }
+      }
+    }
+    walk(secondRoots[Int(machine)], 2)
+    return list
+  }
+
+  /// What an access to the address may see from the tables of an address space, if the mapping is global or if it is not.
+  private func firstStage(_ address: UInt64, of asid: UInt64, assumesGlobal: Bool) -> Set<Seen> {
+    var result: Set<Seen> = []
+    func walk(_ table: UInt64, _ level: Int, _ isGlobal: Bool) {
+      let guestSlot = table + ((address >> UInt64(12 + 9 * level)) & 511) * 8
+      for place in secondStage(guestSlot) {
+        guard let place else {
+          result.insert(Seen(isSecondFault: true))
+          continue
+        }
+        let start = { self.since(isSecond: false, isLeaf: $0, address: address, level: level, asid: asid, isGlobal: assumesGlobal) }
+        for value in values(place.page, level: level, start) { use(value, level, isGlobal || value & Bit.g != 0) }
+      }
+    }
+    func use(_ value: UInt64, _ level: Int, _ isGlobal: Bool) {
+      let mask: UInt64 = (1 << UInt64(12 + 9 * level)) - 1
+      if value & 1 == 0 || value & 0xe == 0 && level == 0 || value & 0xe != 0 && frame(value) & mask != 0 {
+        result.insert(Seen())
+      } else if value & 0xe != 0 {
+        if isGlobal == assumesGlobal { result.insert(Seen(page: frame(value) | address & mask, leaf: value)) }
+      } else {
+        walk(frame(value), level - 1, isGlobal)
+      }
+    }
+    walk(roots[Int(asid)], 2, false)
+    return result
+  }
+
+  // MARK: Judging
+
+  /// Performs an access and says what is wrong with the answer, or nil.
+  func check() throws -> String? {
+    let address = address()
+    let isUser = pick(2) == 0
+    let kind = [PGK_READ, PGK_WRITE, PGK_FETCH][Int(pick(3))]
+    let privilege = isGuest ? (isUser ? "VU" : "VS") : isUser ? "U" : "S"
+    let found = try hart.perform(kind, address, privilege, size: 8)
+    var seen = firstStage(address, of: asid, assumesGlobal: false).union(firstStage(address, of: asid, assumesGlobal: true))
+    // A global mapping is every space's.
+    for other in 0..<3 as Range<UInt64> where other != asid {
+      seen.formUnion(firstStage(address, of: other, assumesGlobal: true).filter { $0.page != nil })
+    }
+    var allowed: Set<String> = []
+    for one in seen {
+      guard let page = one.page else {
+        allowed.insert(one.isSecondFault ? "guest page" : "page")
+        continue
+      }
+      guard permits(one.leaf, kind, isUser) else {
+        allowed.insert("page")
+        continue
+      }
+      for second in secondStage(page) {
+        if let second, permits(second.leaf, kind, true, withMXR: false) {
+          allowed.insert(hart.memory.exists(second.page, 8) ? "0x" + String(second.page, radix: 16) : "access")
+        } else {
+          allowed.insert("guest page")
+        }
+      }
+    }
+    answers += 1
+    let text = describe(found)
+    if !allowed.contains(text) { return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege) gives \(text), allowed are \(allowed)" }
+    if try cold(kind, address, privilege) != text { stale += 1 }
+    return nil
+  }
+
+  private func permits(_ leaf: UInt64, _ kind: UInt32, _ isUser: Bool, withMXR: Bool = true) -> Bool {
+    if isUser ? leaf & Bit.u == 0 : leaf & Bit.u != 0 && (!sum || kind == PGK_FETCH) { return false }
+    switch kind {
+    case PGK_FETCH: return leaf & Bit.x != 0
+    case PGK_WRITE: return leaf & Bit.w != 0
+    default: return leaf & Bit.r != 0 || withMXR && mxr && leaf & Bit.x != 0
+    }
+  }
+
+  private func describe(_ answer: Answer) -> String {
+    if answer.outcome == "finished" { return "0x" + String(answer.address, radix: 16) }
+    return answer.outcome.hasSuffix("GuestPageFault") ? "guest page" : answer.outcome.hasSuffix("PageFault") ? "page" : "access"
+  }
+
+  /// The answer of a hart without caches, by the straight-line judge.
+  private func cold(_ kind: UInt32, _ address: UInt64, _ privilege: String) throws -> String {
+    var judged = JudgedHart()
+    for name in ["satp", "vsatp", "hgatp", "mstatus", "vsstatus"] { judged.registers[name] = try hart.register(name) }
+    let judge = Judge(judged, hasMemory: hart.memory.exists, fetchWord: hart.memory.load)
+    switch judge.rule(kind == PGK_FETCH ? .fetch : kind == PGK_WRITE ? .store : .load, as: privilege, at: address, byteCount: 8) {
+    case .reaches(let pa): return "0x" + String(pa, radix: 16)
+    case .raises(let cause, _, _, _): return cause >= 20 ? "guest page" : cause >= 12 ? "page" : "access"
+    }
+  }
+
+  /// One random step; the words of a wrong answer, or nil.
+  func step() throws -> String? {
+    switch pick(20) {
+    case 0, 1: edit()
+    case 2: try fence()
+    case 3:
+      asid = pick(3)
+      if isGuest && pick(3) == 0 { machine = pick(2) }
+      try enter()
+    case 4:
+      if pick(2) == 0 { sum.toggle() } else { mxr.toggle() }
+      try enter()
+    default: return try check()
+    }
+    return nil
+  }
+}
+
+private let tlbOnly = [("pwc.level1.ways", "0"), ("pwc.level2.ways", "0"), ("pwc.level3.ways", "0")]
+private let everything = [("tlb.nested.ways", "4"), ("pwc2.level1.ways", "2"), ("pwc2.level2.ways", "2"), ("tlb.l1i.ways", "4"), ("tlb.l1.sets", "3"), ("tlb.l2.sets", "2")]
+private let noTLB = [("tlb.l1.ways", "0"), ("tlb.l2.ways", "0"), ("entrycache.ways", "6")]
+
+@Suite struct `A RISC-V cache` {
+  @Test(arguments: [false, true], [[], tlbOnly, everything, noTLB])
+  func `keeps what was, as long as no fence reaches it, and no longer`(_ isGuest: Bool, _ options: [(String, String)]) throws {
+    var (stale, answers) = (0, 0)
+    for round in 0..<(8 * randomScale) {
+      let seed = randomSeed &+ round
+      let world = try World(seed: seed, isGuest: isGuest, options)
+      for _ in 0..<400 {
+        if let wrong = try world.step() {
+          Issue.record("seed \(seed): \(wrong)")
+          return
+        }
+      }
+      stale += world.stale
+      answers += world.answers
+    }
+    // The test would be empty if nothing were ever kept.
+    #expect(stale * 50 > answers, "\(stale) of \(answers) answers were stale")
+  }
+}
