@@ -11,6 +11,11 @@ enum Interrupt {
   static func watch() {
     // Touched before the handler can run: the first use of a global is not safe in a signal handler.
     _ = isWanted
+    // Whoever started the program may have kept signals from its own threads, which is inherited.
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, SIGINT)
+    sigprocmask(SIG_UNBLOCK, &signals, nil)
     signal(SIGINT) { _ in
       Interrupt.flag.store(true, ordering: .relaxed)
       signal(SIGINT, SIG_DFL)
