@@ -105,23 +105,53 @@ extension TwoLevel: FirstStageFormat {
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
   ) -> Descent {
     guard let root = start(address) else { return absentPointer(address, caches, observer) }
+    return walk(address, access, caches, &tables, observer, root: root, first: start(address, root, caches))
+  }
+
+  /// Where a walk begins, with what the walk caches know.
+  @inline(__always) @usableFromInline func start(_ address: UInt64, _ root: WalkStart, _ caches: TranslationCaches) -> WalkStart {
+    caches.hasPrefix ? caches.start(address, root: root, Format.self, context, caches.prefix) : root
+  }
+
+  /// The usual walk, if this is one: the result but for the final address of a second stage. Nil: walk in full from
+  /// `start`.
+  @inline(__always) @usableFromInline
+  func glance<Tables: QuietTables>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart, _ tables: inout Tables
+  ) -> WalkResult? {
+    let seen = Glance<Format>(
+      address, from: start, isWritten: access.isWrite, controls, &tables, path: caches.hasPrefix ? caches.path : nil)
+    guard seen.isPlain, caches.permissions.permits(seen.rights.union(.beyondFirstStage), access),
+      !Format.hasKeys || !judgement.keyForbids(seen.rights, attributes: Format.attributes(of: seen.leaf, controls), access)
+    else { return nil }
+    if caches.hasPrefix {
+      caches.fill(address, Format.self, controls, context, from: start, downTo: seen.level, path: caches.path, caches.prefix)
+    }
+    var result = WalkResult()
+    result.output = seen.output
+    result.rights = seen.rights
+    result.attributes = Format.attributes(of: seen.leaf, controls)
+    result.level = UInt8(truncatingIfNeeded: seen.level)
+    result.pageShift = seen.pageShift
+    result.isGlobal = Format.isGlobal(seen.leaf, controls)
+    return result
+  }
+
+  /// The walk in full. `first` is where the first attempt begins.
+  @inline(never) @usableFromInline
+  func walk<Tables: TableMemory, Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer,
+    root: WalkStart, first: WalkStart
+  ) -> Descent {
     let path = caches.path
+    var start = first
     var attempt = 0
     while true {
-      // Two calls, so that a walk from the root has constant levels.
-      var start = root
-      var descent: Descent
-      if caches.hasPrefix {
-        start = caches.start(address, root: root, Format.self, context, caches.prefix)
-        descent = Walker<Format, Tables>.descend(
-          address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: path, observer)
-      } else {
-        descent = Walker<Format, Tables>.descend(
-          address, from: root, isWritten: access.isWrite, stage: 1, controls, &tables, path: path, observer)
-      }
+      var descent = Walker<Format, Tables>.descend(
+        address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: path, observer)
       var isJudged = false
       if descent.reason == .none {
-        descent.reason = judge(descent.rights, descent.leaf, descent.level, access, path, start)
+        descent.reason = judge(descent.rights, descent.leaf, descent.level, access, caches, start)
         isJudged = true
         if descent.reason == .none && descent.isUnmarked {
           var copy = tables
@@ -137,6 +167,7 @@ extension TwoLevel: FirstStageFormat {
       }
       if descent.reason == .contention && attempt < 64 {
         attempt &+= 1
+        start = self.start(address, root, caches)
         continue
       }
       if caches.hasPrefix {
@@ -152,16 +183,28 @@ extension TwoLevel: FirstStageFormat {
     }
   }
 
+  /// What the row of permissions lets go on needs no more judging, but for keys.
   @inline(__always) @usableFromInline
   func judge(
-    _ rights: Rights, _ leaf: Entry, _ level: Int, _ access: pgk_access_v1, _ path: UnsafeMutablePointer<PathStep>, _ start: WalkStart
+    _ rights: Rights, _ leaf: Entry, _ level: Int, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart
   ) -> FaultReason {
-    if access.privilege >= 3 { return judgeShadowStack(rights, leaf, level, access, path, start) }
-    let reason = judgement.judge(rights, attributes: 0, access)
-    if Format.hasKeys && reason == .none && judgement.keyForbids(rights, attributes: Format.attributes(of: leaf, controls), access) {
-      return .key
+    if caches.permissions.permits(rights.union(.beyondFirstStage), access),
+      !Format.hasKeys || !judgement.keyForbids(rights, attributes: Format.attributes(of: leaf, controls), access)
+    {
+      return .none
     }
-    return reason
+    return judgeInFull(rights, leaf, level, access, caches, start)
+  }
+
+  @inline(never) @usableFromInline
+  func judgeInFull(
+    _ rights: Rights, _ leaf: Entry, _ level: Int, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart
+  ) -> FaultReason {
+    if access.privilege >= 3 { return judgeShadowStack(rights, leaf, level, access, caches.path, start) }
+    let reason = judgement.judge(rights, attributes: 0, access)
+    if reason != .none { return reason }
+    if Format.hasKeys && judgement.keyForbids(rights, attributes: Format.attributes(of: leaf, controls), access) { return .key }
+    return .none
   }
 
   /// A shadow-stack page is writable above, but not in the leaf, and dirty.

@@ -36,9 +36,30 @@ import PagingKit
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
+    guard !Observer.isWatching, !caches.hasEntries, let root = first.start(address) else {
+      return walkInFull(address, access, caches, memory, observer)
+    }
+    let start = first.start(address, root, caches)
+    var quiet = QuietMemory(memory)
+    if var result = first.glance(address, access, caches, start, &quiet) {
+      result.reads = quiet.reads
+      return result
+    }
+    return walkInFull(address, access, caches, memory, observer, root, start)
+  }
+
+  @inline(never) @usableFromInline
+  func walkInFull<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    _ root: WalkStart? = nil, _ start: WalkStart? = nil
+  ) -> WalkResult {
     // Where there is no memory the bus reads as ones, so such an entry has reserved bits.
     var tables = PhysicalTables(memory, caches, stage: 1, hole: .ones)
-    let descent = first.walk(address, access, caches, &tables, observer)
+    let descent = if let root, let start {
+      first.walk(address, access, caches, &tables, observer, root: root, first: start)
+    } else {
+      first.walk(address, access, caches, &tables, observer)
+    }
     var result = first.result(descent, access, caches)
     result.reads = tables.reads
     result.reason = descent.reason

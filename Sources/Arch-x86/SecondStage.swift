@@ -76,15 +76,6 @@ import PagingKit
     return isDone
   }
 
-  /// Whether the access, seen as this purpose, writes.
-  @inline(__always) @usableFromInline func isWritten(_ purpose: Purpose) -> Bool {
-    switch purpose {
-    case .final: access.isWrite
-    case .tableRead: !nested.isEPT || nested.eptControls.pointee.hasFlags
-    case .tableUpdate: true
-    }
-  }
-
   // MARK: Nested TLB
 
   @inline(never) @usableFromInline
@@ -112,39 +103,10 @@ import PagingKit
       Translation(output: output.address.bits & ~((1 &<< shift) &- 1), rights: output.collected, attributes: 0, level: 0))
   }
 
-  // MARK: Rights
-
-  /// Why the collected rights do not let the purpose go on.
-  @inline(__always) @usableFromInline func refusal(_ rights: Rights, _ purpose: Purpose) -> FaultReason {
-    if nested.isEPT { return eptRefusal(rights, purpose) }
-    guard rights.has(.user) else { return .privilege }
-    if isWritten(purpose) && !rights.has(.write) { return .writeDenied }
-    return purpose == .final && access.isFetch && !rights.has(.execute) ? .executeDenied : .none
-  }
-
-  /// A guest entry is read, or read and written where EPT has flags; setting a guest's flag writes.
-  @inline(__always) @usableFromInline func eptRefusal(_ rights: Rights, _ purpose: Purpose) -> FaultReason {
-    if purpose == .tableRead && !rights.has(.read) { return .readDenied }
-    if isWritten(purpose) { return rights.has(.write) ? .none : .writeDenied }
-    guard purpose == .final else { return .none }
-    if access.isFetch { return executes(rights) ? .none : .executeDenied }
-    return rights.has(.read) ? .none : .readDenied
-  }
-
-  /// With mode-based execute control the mode of the page, not of the access, chooses the bit.
-  @inline(__always) @usableFromInline func executes(_ rights: Rights) -> Bool {
-    nested.isEPT && nested.eptControls.pointee.hasModeBasedExecute && isUserPage ? rights.has(.user) : rights.has(.execute)
-  }
-
-  /// As the upper half of a combined translation.
-  @inline(__always) @usableFromInline func secondRights(_ rights: Rights) -> Rights {
-    var second: Rights = []
-    if nested.isEPT ? rights.has(.read) : rights.has(.user) { second.formUnion(.secondRead) }
-    if rights.has(.write) && (nested.isEPT || rights.has(.user)) { second.formUnion(.secondWrite) }
-    if executes(rights) && (nested.isEPT || rights.has(.user)) { second.formUnion(.secondExecute) }
-    if rights.has(.dirty) { second.formUnion(.dirty) }
-    return second
-  }
+  @inline(__always) @usableFromInline var rules: NestedRules { NestedRules(parameters, access, isUserPage: isUserPage) }
+  @inline(__always) @usableFromInline func isWritten(_ purpose: Purpose) -> Bool { rules.isWritten(purpose) }
+  @inline(__always) @usableFromInline func refusal(_ rights: Rights, _ purpose: Purpose) -> FaultReason { rules.refusal(rights, purpose) }
+  @inline(__always) @usableFromInline func secondRights(_ rights: Rights) -> Rights { rules.secondRights(rights) }
 
   // MARK: Walks
 
@@ -176,16 +138,10 @@ import PagingKit
     let root = WalkStart(table: nested.root, level: Format.radix.levelCount &- 1)
     var attempt = 0
     while true {
-      var start = root
-      var descent: Descent
-      if caches.hasSecondPrefix {
-        start = caches.start(address.bits, root: root, Format.self, nested.context, caches.secondPrefix)
-        descent = Walker<Format, PhysicalTables>.descend(
-          address.bits, from: start, isWritten: isWritten, stage: 2, controls, &tables, path: path, observer)
-      } else {
-        descent = Walker<Format, PhysicalTables>.descend(
-          address.bits, from: root, isWritten: isWritten, stage: 2, controls, &tables, path: path, observer)
-      }
+      let start = caches.hasSecondPrefix
+        ? caches.start(address.bits, root: root, Format.self, nested.context, caches.secondPrefix) : root
+      var descent = Walker<Format, PhysicalTables>.descend(
+        address.bits, from: start, isWritten: isWritten, stage: 2, controls, &tables, path: path, observer)
       var isJudged = false
       if descent.reason == .none {
         descent.reason = refusal(descent.rights, purpose)
@@ -251,5 +207,63 @@ import PagingKit
     fault.hasGuestPhysical = true
     caches.fault.pointee = fault
     return false
+  }
+}
+
+/// Who may do what in the second stage, for one access.
+@frozen @usableFromInline struct NestedRules {
+  // SAFETY: as FirstStage.
+  @usableFromInline let parameters: UnsafePointer<NestedControls>
+  @usableFromInline let access: pgk_access_v1
+  @usableFromInline var isUserPage: Bool
+
+  @inline(__always) @usableFromInline
+  init(_ parameters: UnsafePointer<NestedControls>, _ access: pgk_access_v1, isUserPage: Bool) {
+    self.parameters = parameters
+    self.access = access
+    self.isUserPage = isUserPage
+  }
+
+  @inline(__always) @usableFromInline var nested: NestedControls { parameters.pointee }
+
+  /// Whether the access, seen as this purpose, writes.
+  @inline(__always) @usableFromInline func isWritten(_ purpose: Purpose) -> Bool {
+    switch purpose {
+    case .final: access.isWrite
+    case .tableRead: !nested.isEPT || nested.eptControls.pointee.hasFlags
+    case .tableUpdate: true
+    }
+  }
+
+  /// Why the collected rights do not let the purpose go on.
+  @inline(__always) @usableFromInline func refusal(_ rights: Rights, _ purpose: Purpose) -> FaultReason {
+    if nested.isEPT { return eptRefusal(rights, purpose) }
+    guard rights.has(.user) else { return .privilege }
+    if isWritten(purpose) && !rights.has(.write) { return .writeDenied }
+    return purpose == .final && access.isFetch && !rights.has(.execute) ? .executeDenied : .none
+  }
+
+  /// A guest entry is read, or read and written where EPT has flags; setting a guest's flag writes.
+  @inline(__always) @usableFromInline func eptRefusal(_ rights: Rights, _ purpose: Purpose) -> FaultReason {
+    if purpose == .tableRead && !rights.has(.read) { return .readDenied }
+    if isWritten(purpose) { return rights.has(.write) ? .none : .writeDenied }
+    guard purpose == .final else { return .none }
+    if access.isFetch { return executes(rights) ? .none : .executeDenied }
+    return rights.has(.read) ? .none : .readDenied
+  }
+
+  /// With mode-based execute control the mode of the page, not of the access, chooses the bit.
+  @inline(__always) @usableFromInline func executes(_ rights: Rights) -> Bool {
+    nested.isEPT && nested.eptControls.pointee.hasModeBasedExecute && isUserPage ? rights.has(.user) : rights.has(.execute)
+  }
+
+  /// As the upper half of a combined translation.
+  @inline(__always) @usableFromInline func secondRights(_ rights: Rights) -> Rights {
+    var second: Rights = []
+    if nested.isEPT ? rights.has(.read) : rights.has(.user) { second.formUnion(.secondRead) }
+    if rights.has(.write) && (nested.isEPT || rights.has(.user)) { second.formUnion(.secondWrite) }
+    if executes(rights) && (nested.isEPT || rights.has(.user)) { second.formUnion(.secondExecute) }
+    if rights.has(.dirty) { second.formUnion(.dirty) }
+    return second
   }
 }

@@ -38,6 +38,24 @@ import PagingKit
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
+    guard !Observer.isWatching, !caches.hasEntries, caches.nested.isAbsent, !caches.hasSecondPrefix, !caches.hasPrefix,
+      let root = first.start(address)
+    else {
+      return walkInFull(address, access, caches, memory, observer)
+    }
+    var quiet = QuietGuestMemory(nested, access, memory)
+    if var result = first.glance(address, access, caches, root, &quiet), quiet.complete(&result) {
+      result.reads = quiet.reads
+      caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
+      return result
+    }
+    return walkInFull(address, access, caches, memory, observer)
+  }
+
+  @inline(never) @usableFromInline
+  func walkInFull<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
     var tables = GuestTables(NestedStage(nested, access, caches, memory, observer), hole: .ones)
     let descent = first.walk(address, access, caches, &tables, observer)
     var result = first.result(descent, access, caches)
@@ -103,6 +121,11 @@ func complete<Observer: WalkObserver>(
     caches.fault.pointee.firstRights = result.rights
     return
   }
+  combine(&result, output)
+}
+
+/// Both stages in one result.
+@inline(__always) @usableFromInline func combine(_ result: inout WalkResult, _ output: SecondStageOutput) {
   let lower = Rights(rawValue: 0x0f)
   let dirty = result.rights.intersection(output.rights).intersection(.dirty)
   result.rights = result.rights.intersection(lower).union(output.rights.subtracting(.dirty)).union(dirty)

@@ -58,6 +58,7 @@
   @usableFromInline var entries: EntryWalkCache
   @usableFromInline var counters: UnsafeMutablePointer<Counters>
   @usableFromInline var fault: UnsafeMutablePointer<WalkFault>
+  @usableFromInline var permissions: Permissions
   @usableFromInline var path: UnsafeMutablePointer<PathStep>
   @usableFromInline var secondPath: UnsafeMutablePointer<PathStep>
 }
@@ -81,6 +82,7 @@
   @inlinable @inline(__always) public var hasNoTLB: Bool { storage.pointee.hasNoTLB }
   @inlinable @inline(__always) public var hasEntries: Bool { storage.pointee.hasEntries }
   @inlinable @inline(__always) public var entries: EntryWalkCache { storage.pointee.entries }
+  @inlinable @inline(__always) public var permissions: Permissions { storage.pointee.permissions }
   /// Room for the entries of one walk, by stage.
   @inlinable @inline(__always) public var path: UnsafeMutablePointer<PathStep> { storage.pointee.path }
   @inlinable @inline(__always) public var secondPath: UnsafeMutablePointer<PathStep> { storage.pointee.secondPath }
@@ -127,7 +129,8 @@
       hasEntries: geometry["entrycache"].ways > 0,
       hasNoTLB: geometry["tlb.l1"].ways == 0 && geometry["tlb.l1i"].ways == 0 && geometry["tlb.l2"].ways == 0,
       hasInstructionTLB: geometry["tlb.l1i"].ways > 0,
-      entries: EntryWalkCache(array("entrycache")), counters: one(Counters()), fault: one(WalkFault()), path: path(), secondPath: path()))
+      entries: EntryWalkCache(array("entrycache")), counters: one(Counters()), fault: one(WalkFault()),
+      permissions: Permissions(), path: path(), secondPath: path()))
   }
 
   public func deallocate() {
@@ -137,6 +140,7 @@
       list.deallocate()
     }
     entries.deallocate()
+    permissions.deallocate()
     path.deallocate()
     secondPath.deallocate()
     counters.deallocate()

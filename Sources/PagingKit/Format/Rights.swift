@@ -21,6 +21,9 @@
   @inlinable public static var secondWrite: Rights { Rights(rawValue: 64) }
   @inlinable public static var secondExecute: Rights { Rights(rawValue: 128) }
 
+  /// What the first stage does not decide: the rights of the second, and that no flag is to be set.
+  @inlinable @inline(__always) public static var beyondFirstStage: Rights { Rights(rawValue: 0xf0) }
+
   @inlinable public static var all: Rights { Rights(rawValue: 255) }
 
   @inlinable @inline(__always) public func has(_ right: Rights) -> Bool { rawValue & right.rawValue == right.rawValue }

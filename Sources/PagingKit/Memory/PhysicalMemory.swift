@@ -58,7 +58,7 @@ public import CPagingKit
   }
 
   /// The bytes of an aligned word in the largest RAM region, if it is there.
-  @inlinable @inline(__always) func fastPointer(_ address: UInt64) -> UnsafeMutableRawPointer? {
+  @inlinable @inline(__always) public func fastPointer(_ address: UInt64) -> UnsafeMutableRawPointer? {
     let offset = address &- base
     // Regions are multiples of 16 bytes, so a word that is aligned to its size lies in one region.
     return offset < length ? bytes + Int(truncatingIfNeeded: offset) : nil

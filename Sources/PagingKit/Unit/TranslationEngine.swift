@@ -53,14 +53,13 @@ public import CPagingKit
 @frozen public struct TranslationEngine: @unchecked Sendable {
   // SAFETY: as AssociativeArray.
   public let caches: TranslationCaches
-  public let permissions: Permissions
+  @inlinable @inline(__always) public var permissions: Permissions { caches.permissions }
   public var memory: PhysicalMemory
   /// What load-locked and store-conditional share: the reserved physical address, or `UInt64.max`.
   public let reservation: UnsafeMutablePointer<UInt64>
 
   public init(_ geometry: CacheGeometry, sizes: PageSizes, memory: PhysicalMemory) {
     caches = TranslationCaches(geometry, sizes: sizes)
-    permissions = Permissions()
     self.memory = memory
     reservation = .allocate(capacity: 1)
     reservation.initialize(to: .max)
@@ -68,7 +67,6 @@ public import CPagingKit
 
   public func deallocate() {
     caches.deallocate()
-    permissions.deallocate()
     reservation.deallocate()
   }
 
@@ -229,7 +227,7 @@ public import CPagingKit
       result = regime.walkNegative(address, access, translation, caches)
       return
     }
-    if permissions.fill(regime, access), permissions.permits(translation.rights, access),
+    if permissions.fill(access, { regime.judge($0, attributes: 0, access) }), permissions.permits(translation.rights, access),
       !R.hasKeys || !regime.keyForbids(translation.rights, attributes: translation.attributes, access)
     {
       let shift = caches.l1.sizes.shift(ofClass: sizeClass)
@@ -264,6 +262,7 @@ public import CPagingKit
   func walk<R: Regime, Observer: WalkObserver>(
     _ regime: R, _ address: UInt64, _ access: pgk_access_v1, _ observer: Observer, _ result: inout WalkResult
   ) {
+    if !permissions.hasRow(access) { _ = permissions.fill(access) { regime.judge($0, attributes: 0, access) } }
     caches.counters.pointee.walks &+= 1
     result = regime.walk(address, access, caches, memory, observer)
     caches.counters.pointee.entryReads &+= UInt64(truncatingIfNeeded: result.reads)

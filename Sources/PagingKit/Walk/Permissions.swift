@@ -37,20 +37,22 @@ public import CPagingKit
     Int(truncatingIfNeeded: access.privilege & 15) &* 8 &+ Int(truncatingIfNeeded: access.kind & 7)
   }
 
-  @inlinable @inline(__always) func permits(_ rights: Rights, _ access: pgk_access_v1) -> Bool {
+  @inlinable @inline(__always) public func permits(_ rights: Rights, _ access: pgk_access_v1) -> Bool {
     let word = rows[Self.row(access) &* 4 &+ Int(truncatingIfNeeded: rights.rawValue &>> 6)]
     return (word &>> UInt64(truncatingIfNeeded: rights.rawValue & 63)) & 1 != 0
   }
 
-  /// Fills the access's row if it is empty. Returns whether it did.
-  @inline(never) @inlinable func fill<R: Regime>(_ regime: R, _ access: pgk_access_v1) -> Bool {
+  @inlinable @inline(__always) public func hasRow(_ access: pgk_access_v1) -> Bool { isFilled[Self.row(access)] }
+
+  /// Fills the access's row by what `judge` says of every rights byte, if the row is empty. Returns whether it did.
+  @inline(never) @inlinable public func fill(_ access: pgk_access_v1, _ judge: (Rights) -> FaultReason) -> Bool {
     let row = Self.row(access)
     if isFilled[row] { return false }
     isFilled[row] = true
     for value in 0...UInt8.max {
       let rights = Rights(rawValue: value)
       // A store without the dirty right must walk.
-      guard !access.isWrite || rights.has(.dirty), regime.judge(rights, attributes: 0, access) == .none else { continue }
+      guard !access.isWrite || rights.has(.dirty), judge(rights) == .none else { continue }
       rows[row &* 4 &+ Int(value &>> 6)] |= 1 &<< UInt64(value & 63)
     }
     return true

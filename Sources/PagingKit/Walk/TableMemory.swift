@@ -52,10 +52,12 @@ extension TranslationCaches {
   @usableFromInline let caches: TranslationCaches
   @usableFromInline let stage: UInt8
   @usableFromInline let hole: Hole
+  @usableFromInline let hasEntries: Bool
   public var reads: UInt32 = 0
 
   @inlinable @inline(__always)
   public init(_ memory: PhysicalMemory, _ caches: TranslationCaches, stage: UInt8, hole: Hole) {
+    hasEntries = caches.hasEntries
     self.memory = memory
     self.caches = caches
     self.stage = stage
@@ -67,7 +69,7 @@ extension TranslationCaches {
     _ slot: Address<Physical>, level: Int, byteCount: UInt64, _ entry: inout UInt64, _ place: inout UInt64
   ) -> Bool {
     place = slot.bits
-    if caches.hasEntries && caches.entries.find(slot: slot.bits, &entry) { return true }
+    if hasEntries && findEntry(slot, &entry) { return true }
     reads &+= 1
     if let pointer = memory.fastPointer(slot.bits) {
       entry = byteCount == 8
@@ -79,6 +81,14 @@ extension TranslationCaches {
       || caches.readHole(hole, slot: slot.bits, level: level, stage: stage, &slow)
     entry = slow
     return isThere
+  }
+
+  @inline(never) @inlinable
+  func findEntry(_ slot: Address<Physical>, _ entry: inout UInt64) -> Bool {
+    var found: UInt64 = 0
+    guard caches.entries.find(slot: slot.bits, &found) else { return false }
+    entry = found
+    return true
   }
 
   @inlinable

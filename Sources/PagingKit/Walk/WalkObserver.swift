@@ -3,11 +3,15 @@ public import CPagingKit
 
 /// Sees every step of a translation.
 public protocol WalkObserver {
+  /// False compiles all telling away.
+  static var isWatching: Bool { get }
+
   func didStep(_ kind: UInt32, slot: UInt64, entry: UInt64, input: UInt64, output: UInt64, level: Int, stage: UInt8, _ reason: FaultReason)
 }
 
 /// Nobody watches; compiles to nothing.
 @frozen public struct NoObserver: WalkObserver {
+  @inlinable @inline(__always) public static var isWatching: Bool { false }
   @inlinable @inline(__always) public init() {}
   @inlinable @inline(__always)
   public func didStep(_ kind: UInt32, slot: UInt64, entry: UInt64, input: UInt64, output: UInt64, level: Int, stage: UInt8, _ reason: FaultReason) {}
@@ -15,6 +19,7 @@ public protocol WalkObserver {
 
 /// Sends every step over the border.
 public struct BorderObserver: WalkObserver {
+  public static var isWatching: Bool { true }
   let observer: pgk_observer_v1
   let access: pgk_access_v1
   /// Index of the format in the description, by stage.
