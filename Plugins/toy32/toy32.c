@@ -718,6 +718,10 @@ static bool move_piece(pgk_unit *unit, const piece *p, uint8_t *data, uint16_t m
   if (p->region->kind == PGK_REGION_CALLBACK) {
     return move_by_callback(unit->map, p->physical, data + p->first, p->count, (uint16_t)(mask >> p->first), is_store);
   }
+  if (p->region->kind == PGK_REGION_ADDRESS_ONLY) { /* no bytes: reads as ones, a store is lost */
+    if (!is_store) memset(data + p->first, 0xff, p->count);
+    return true;
+  }
   uint8_t *memory = (uint8_t *)p->region->bytes + (p->physical - p->region->base);
   if (!is_store) {
     memcpy(data + p->first, memory, p->count);
@@ -794,6 +798,9 @@ static bool move_data(pgk_unit *unit, const pgk_access_v1 *access, const piece *
 
 static bool special(pgk_unit *unit, const pgk_access_v1 *access, pgk_value_v1 *value);
 
+/* Whether the value that comes with an access is meant: that of a store always is. */
+INLINE bool has_value(const pgk_access_v1 *access) { return access->flags & PGK_HAS_VALUE || is_write(access); }
+
 /* Why an access did not finish, in the terms of the list. */
 typedef struct failure {
   const translation *page;
@@ -830,7 +837,7 @@ COLD bool list_or_suppress(pgk_unit *unit, const pgk_access_v1 *access, const pg
     .word_count = COUNT_OF(words),
     .words = {why.page->entry},
   };
-  if (access->flags & PGK_HAS_VALUE && value) {
+  if (value && has_value(access)) {
     listed->value = *value;
     listed->flags |= PGK_LISTED_HAS_VALUE;
   }
@@ -844,7 +851,7 @@ INLINE uint32_t place_pieces(pgk_unit *unit, piece *pieces, uint32_t count, bool
   for (uint32_t i = 0; i < count; i++) {
     const pgk_region_v1 *region = region_at(unit, pieces[i].physical);
     pieces[i].region = region;
-    if (!region || (moves_data && region->kind == PGK_REGION_ADDRESS_ONLY)) {
+    if (!region) {
       *culprit = i;
       return RULE_NO_MEMORY;
     }
@@ -918,21 +925,16 @@ INLINE bool perform(pgk_unit *unit, bool watched, const pgk_access_v1 *access, p
 /* Whether a record of a batch can be performed at all. */
 INLINE bool record_is_sound(const pgk_access_v1 *access, const pgk_value_v1 *values) {
   if (access->kind >= PGK_KIND_COUNT || access->size_log2 > 4 || access->privilege > PRIVILEGE_SUPERVISOR) return false;
-  if (access->kind == PGK_SPECIAL) return values != NULL;
-  if (access->flags & PGK_TRANSLATE_ONLY) return true;
-  return values && (!is_write(access) || access->flags & PGK_HAS_VALUE);
+  return values || (access->kind != PGK_SPECIAL && access->flags & PGK_TRANSLATE_ONLY);
 }
 
-COLD int64_t refuse_record(pgk_unit *unit, const pgk_access_v1 *access, const pgk_value_v1 *values, size_t index) {
+COLD int64_t refuse_record(pgk_unit *unit, const pgk_access_v1 *access, size_t index) {
   if (access->kind >= PGK_KIND_COUNT || access->size_log2 > 4 || access->privilege > PRIVILEGE_SUPERVISOR) {
     return refuse(unit, PGK_E_ARGUMENT,
                   "access %zu: kind %u, size_log2 %u, privilege %u; expected at most 6, 4 and 1", index, access->kind,
                   access->size_log2, access->privilege);
   }
-  if (!values) {
-    return refuse(unit, PGK_E_ARGUMENT, "access %zu moves data or is special, but there are no values", index);
-  }
-  return refuse(unit, PGK_E_ARGUMENT, "access %zu stores, but its flag PGK_HAS_VALUE is not set", index);
+  return refuse(unit, PGK_E_ARGUMENT, "access %zu moves data or is special, but there are no values", index);
 }
 
 /* One past the last access of the group that begins at `start`. */
@@ -950,9 +952,8 @@ COLD void list_rest_of_group(pgk_unit *unit, const pgk_access_v1 *accesses, cons
   unit->pending.count = 1;
   for (size_t i = failed + 1; i < end; i++) {
     operation *item = &unit->pending.items[unit->pending.count++];
-    bool has_value = values && accesses[i].flags & PGK_HAS_VALUE;
     *item = (operation){.listed = {.access = accesses[i], .fault_address = accesses[i].address, .slot = PGK_NO_ENTRY}};
-    if (has_value) {
+    if (values && has_value(&accesses[i])) {
       item->listed.value = values[i];
       item->listed.flags = PGK_LISTED_HAS_VALUE;
     }
@@ -966,7 +967,7 @@ INLINE int64_t run_batch(pgk_unit *unit, bool watched, const pgk_access_v1 *acce
     size_t end = group_end(unit, accesses, start, count);
     for (size_t i = start; i < end; i++) {
       if (!record_is_sound(&accesses[i], values)) {
-        int64_t code = refuse_record(unit, &accesses[i], values, i);
+        int64_t code = refuse_record(unit, &accesses[i], i);
         return start ? (int64_t)start : code; /* what was consumed counts; the next call begins with the bad group */
       }
     }
@@ -1361,24 +1362,38 @@ static const pgk_encoder_v1 encoders[] = {
 
 /* ==== Services for an operating system =============================================================================== */
 
-/* The accesses that a service writes: counts all, keeps what there is room for. */
+/* Beyond this many pages everything is invalidated: dropping the space alone would leave its global pages. */
+#define RANGE_PAGES 64
+
+/* The accesses of a service, kept back until it is known that there is room for all. */
 typedef struct script {
-  pgk_access_v1 *accesses;
-  pgk_value_v1 *values;
-  size_t capacity;
-  int64_t count;
+  pgk_access_v1 accesses[RANGE_PAGES + 1]; /* a range that is not aligned has one page more */
+  pgk_value_v1 values[RANGE_PAGES + 1];
+  size_t count;
 } script;
 
 static void add(script *s, pgk_access_v1 access, pgk_value_v1 value) {
-  size_t at = (size_t)s->count++;
-  if (at >= s->capacity) return;
-  s->accesses[at] = access;
-  s->values[at] = value;
+  s->accesses[s->count] = access;
+  s->values[s->count++] = value;
+}
+
+/* Room for what a service has to say, or nothing is written. */
+static int32_t check_room(pgk_unit *unit, size_t needed, size_t capacity) {
+  if (needed <= capacity) return PGK_OK;
+  return refuse(unit, PGK_E_CAPACITY, "room for %zu, needed %zu", capacity, needed);
+}
+
+static int64_t hand_over(pgk_unit *unit, const script *s, pgk_access_v1 *accesses, pgk_value_v1 *values, size_t capacity) {
+  int32_t code = check_room(unit, s->count, capacity);
+  if (code != PGK_OK) return code;
+  memcpy(accesses, s->accesses, s->count * sizeof *accesses);
+  memcpy(values, s->values, s->count * sizeof *values);
+  return (int64_t)s->count;
 }
 
 static int64_t os_enable_translation(pgk_unit *unit, uint32_t regime, uint64_t root, uint32_t identifier,
                                      pgk_access_v1 *accesses, pgk_value_v1 *values, size_t capacity) {
-  script s = {accesses, values, capacity, 0};
+  script s = {.count = 0};
   pgk_access_v1 access;
   pgk_value_v1 value;
   if (regime >= COUNT_OF(regimes)) return refuse(unit, PGK_E_ARGUMENT, "regime %u; expected 0 or 1", regime);
@@ -1391,26 +1406,23 @@ static int64_t os_enable_translation(pgk_unit *unit, uint32_t regime, uint64_t r
   }
   encode_write_control(unit, control, &access, &value);
   add(&s, access, value);
-  return s.count;
+  return hand_over(unit, &s, accesses, values, capacity);
 }
 
 static int64_t os_switch_space(pgk_unit *unit, uint64_t root, uint32_t identifier, pgk_access_v1 *accesses,
                                pgk_value_v1 *values, size_t capacity) {
-  script s = {accesses, values, capacity, 0};
+  script s = {.count = 0};
   pgk_access_v1 access;
   pgk_value_v1 value;
   int32_t code = encode_write_root(unit, root, identifier, &access, &value);
   if (code != PGK_OK) return code;
   add(&s, access, value);
-  return s.count;
+  return hand_over(unit, &s, accesses, values, capacity);
 }
-
-/* Beyond this many pages everything goes: dropping the space alone would leave its global pages. */
-#define RANGE_PAGES 64
 
 static int64_t os_invalidate(pgk_unit *unit, uint32_t scope, uint64_t address, uint64_t byte_count, uint32_t identifier,
                              pgk_access_v1 *accesses, pgk_value_v1 *values, size_t capacity) {
-  script s = {accesses, values, capacity, 0};
+  script s = {.count = 0};
   pgk_access_v1 access;
   pgk_value_v1 value = {0};
   uint32_t what = scope & ~PGK_SCOPE_TABLES; /* every operation here makes the walk cache forget too */
@@ -1429,18 +1441,18 @@ static int64_t os_invalidate(pgk_unit *unit, uint32_t scope, uint64_t address, u
       encode_tlb_invalidate_page(unit, page << PAGE_SHIFT(0), identifier, &access, &value);
       add(&s, access, value);
     }
-    return s.count;
+    return hand_over(unit, &s, accesses, values, capacity);
   }
   case PGK_SCOPE_IDENTIFIER:
     encode_tlb_invalidate_asid(unit, identifier, &access, &value);
     add(&s, access, value);
-    return s.count;
+    return hand_over(unit, &s, accesses, values, capacity);
   case PGK_SCOPE_ALL: break;
   default: return refuse(unit, PGK_E_ARGUMENT, "scope 0x%x is unknown", scope);
   }
   encode_tlb_invalidate_all(unit, &access, &value);
   add(&s, access, value);
-  return s.count;
+  return hand_over(unit, &s, accesses, values, capacity);
 }
 
 /* Entering and leaving the handler takes no access of its own. */
@@ -1452,27 +1464,29 @@ static int64_t os_no_accesses(pgk_unit *unit, pgk_access_v1 *accesses, pgk_value
 /* The first access reads the length of the record; when its value is known, the parts of every item follow. */
 static int64_t os_read_faults(pgk_unit *unit, pgk_access_v1 *accesses, pgk_value_v1 *values, size_t known,
                               size_t capacity) {
-  if (known && !values) return refuse(unit, PGK_E_ARGUMENT, "%zu values are known, but there is no array", known);
+  if (known > 1) return 0;
   uint64_t items = known ? values[0].low : 0;
   if (items > UINT32_MAX / RECORD_PARTS) {
     return refuse(unit, PGK_E_ARGUMENT, "a record of %llu items cannot be", (unsigned long long)items);
   }
-  uint64_t count = 1 + items * RECORD_PARTS;
-  for (uint64_t at = 0; at < count && at < capacity; at++) {
-    accesses[at] = at == 0 ? special_access(SPECIAL_READ_REGISTER, REG_FAULT_COUNT, false)
-                           : special_access(SPECIAL_READ_RECORD, (uint32_t)at - 1, false);
-    if (at >= known) values[at] = (pgk_value_v1){0};
+  size_t count = known ? (size_t)items * RECORD_PARTS : 1;
+  int32_t code = check_room(unit, count, capacity);
+  if (code != PGK_OK) return code;
+  for (size_t i = 0; i < count; i++) {
+    accesses[i] = known ? special_access(SPECIAL_READ_RECORD, (uint32_t)i, false)
+                        : special_access(SPECIAL_READ_REGISTER, REG_FAULT_COUNT, false);
+    values[i] = (pgk_value_v1){0};
   }
   return (int64_t)count;
 }
 
 static pgk_listed_v1 decode_item(const pgk_value_v1 parts[RECORD_PARTS]) {
   uint64_t access = parts[PART_ACCESS].high, cause = parts[PART_CAUSE].high;
-  uint8_t flags = (uint8_t)(access >> 24);
+  pgk_access_v1 performed = {parts[PART_ACCESS].low,  (uint8_t)access,         (uint8_t)(access >> 8),
+                             (uint8_t)(access >> 16), (uint8_t)(access >> 24), (uint32_t)(access >> 32)};
   uint32_t code = (uint32_t)cause;
   return (pgk_listed_v1){
-    .access = {parts[PART_ACCESS].low, (uint8_t)access, (uint8_t)(access >> 8), (uint8_t)(access >> 16), flags,
-               (uint32_t)(access >> 32)},
+    .access = performed,
     .value = {.low = parts[PART_VALUE].low, .high = parts[PART_VALUE].high, .mask = (uint16_t)(cause >> 48)},
     .fault_address = parts[PART_CAUSE].low,
     .slot = parts[PART_ENTRY].high,
@@ -1481,7 +1495,7 @@ static pgk_listed_v1 decode_item(const pgk_value_v1 parts[RECORD_PARTS]) {
     .outcome = (uint8_t)(cause >> 40),
     .stage = parts[PART_ENTRY].high != PGK_NO_ENTRY,
     .level = code >> 8 & 1,
-    .flags = (uint8_t)((flags & PGK_HAS_VALUE ? PGK_LISTED_HAS_VALUE : 0) | (code >> 9 & 1 ? PGK_LISTED_FINAL_ADDRESS : 0)),
+    .flags = (uint8_t)((has_value(&performed) ? PGK_LISTED_HAS_VALUE : 0) | (code >> 9 & 1 ? PGK_LISTED_FINAL_ADDRESS : 0)),
     .word_count = COUNT_OF(words),
     .words = {parts[PART_ENTRY].low},
   };
@@ -1495,23 +1509,23 @@ static int64_t os_decode_faults(pgk_unit *unit, const pgk_access_v1 *accesses, c
                   RECORD_PARTS);
   }
   size_t items = (count - 1) / RECORD_PARTS;
-  for (size_t i = 0; i < items && i < capacity; i++) listed[i] = decode_item(values + 1 + i * RECORD_PARTS);
+  int32_t code = check_room(unit, items, capacity);
+  if (code != PGK_OK) return code;
+  for (size_t i = 0; i < items; i++) listed[i] = decode_item(values + 1 + i * RECORD_PARTS);
   return (int64_t)items;
 }
 
 static int64_t os_reexecute(pgk_unit *unit, const pgk_listed_v1 *listed, pgk_access_v1 *accesses, pgk_value_v1 *values,
                             size_t capacity) {
-  (void)unit;
-  script s = {accesses, values, capacity, 0};
+  script s = {.count = 0};
   add(&s, listed->access, listed->value);
-  return s.count;
+  return hand_over(unit, &s, accesses, values, capacity);
 }
 
 static int64_t os_acknowledge(pgk_unit *unit, pgk_access_v1 *accesses, pgk_value_v1 *values, size_t capacity) {
-  (void)unit;
-  script s = {accesses, values, capacity, 0};
+  script s = {.count = 0};
   add(&s, special_access(SPECIAL_WRITE_REGISTER, REG_FAULT_COUNT, true), (pgk_value_v1){0});
-  return s.count;
+  return hand_over(unit, &s, accesses, values, capacity);
 }
 
 static const pgk_os_v1 os_services = {
@@ -1659,7 +1673,9 @@ static int64_t unit_save(pgk_unit *unit, uint32_t what, uint8_t *bytes, size_t c
   }
   writer measure = {NULL, sizeof(saved_header)};
   put_state(&measure, unit, what);
-  if (!bytes || capacity < measure.used) return (int64_t)measure.used;
+  if (!bytes) return (int64_t)measure.used;
+  int32_t code = check_room(unit, measure.used, capacity);
+  if (code != PGK_OK) return code;
   writer w = {bytes, sizeof(saved_header)};
   put_state(&w, unit, what);
   saved_header header = {SAVED_NAME, SAVED_VERSION, what, w.used,

@@ -242,10 +242,11 @@ enum ToyServices {
     os.read_faults = { _, a, v, known, capacity in
       if known == 0 { special(ToySpecial.recordCount, 0, 0, a, v) }
       guard known > 0 else { return 1 }
+      guard known == 1 else { return 0 }
       let words = Int(v![0].low) * 3
-      guard 1 + words <= capacity else { return Int64(PGK_E_CAPACITY) }
-      for i in known..<max(known, 1 + words) { special(ToySpecial.record + UInt64(i - 1), 0, 0, at: i, a, v) }
-      return Int64(1 + words)
+      guard words <= capacity else { return Int64(PGK_E_CAPACITY) }
+      for i in 0..<words { special(ToySpecial.record + UInt64(i), 0, 0, at: i, a, v) }
+      return Int64(words)
     }
     os.decode_faults = { _, _, v, count, listed, capacity in
       let operations = (count - 1) / 3

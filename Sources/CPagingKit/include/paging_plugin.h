@@ -17,7 +17,8 @@
  *   Threads     A unit is used by one thread at a time; different units by different threads at once. A back end has no
  *               mutable globals. Callbacks come on the thread of the call that caused them and must not call back
  *               into the same unit.
- *   Text        UTF-8, zero-terminated.
+ *   Text        UTF-8, zero-terminated. Help texts may be empty, but no text is null unless that is said.
+ *   Lists       A description's list may be null if its count is 0.
  *   Reserved    Members so named are written as zero and not read.
  */
 #ifndef PAGING_PLUGIN_H
@@ -64,7 +65,8 @@ typedef struct pgk_error_v1 {
 #define PGK_TRANSLATE_ONLY 1u /* everything but moving data; accessed and dirty bits are set */
 #define PGK_SPECULATIVE 2u
 #define PGK_END_OF_GROUP 4u   /* the last access of a group; see the option "grouping" */
-#define PGK_HAS_VALUE 8u      /* the value at the same index is meant */
+#define PGK_HAS_VALUE 8u      /* the value at the same index is meant. A store that moves data always means it, with
+                                 or without this flag; an encoder or a service sets it where its access needs one */
 
 typedef struct pgk_access_v1 {
   uint64_t address;  /* of the first byte; what it means for PGK_SPECIAL is the back end's own */
@@ -81,7 +83,7 @@ typedef struct pgk_value_v1 {
   uint16_t mask;      /* bytes that count, bit 0 for byte 0; 0 means all bytes of the access */
   uint8_t tags[2];    /* memory tags of the two halves, where the architecture has them */
   uint32_t qualifier; /* what qualifies the access besides kind, size and privilege: the back end's own, made by its
-                         encoders; 0 for nothing. Read where PGK_HAS_VALUE is set. */
+                         encoders; 0 for nothing. Read where the access has PGK_HAS_VALUE. */
 } pgk_value_v1;
 
 /* Outcomes 1 to 250 are indices into the description's outcomes. */
@@ -95,6 +97,8 @@ typedef struct pgk_value_v1 {
 #define PGK_RIGHT_EXECUTE 4u
 #define PGK_RIGHT_USER 8u
 
+/* An access that crosses a page has two translations: output, level and page_shift are those of its first byte, and
+ * entry_reads counts both. The result of a special access is zero but for its outcome. */
 typedef struct pgk_result_v1 {
   uint64_t output; /* physical address of the first byte; for an outcome that is a fault, the faulting address */
   uint8_t outcome;
@@ -115,6 +119,8 @@ typedef struct pgk_result_v1 {
 #define PGK_CLASS_REGISTER_WRITE 5u
 #define PGK_CLASS_INVALIDATION 6u
 #define PGK_CLASS_PROBE 7u
+/* Data would move to or from a device. guest_physical is the device's address, natively too, and outcome may be 0. An
+ * access with PGK_TRANSLATE_ONLY moves nothing, so it is not listed for this. */
 #define PGK_CLASS_DEVICE 8u
 
 /* Flags of a listed operation. */
@@ -144,24 +150,26 @@ typedef struct pgk_listed_v1 {
   uint64_t words[8];       /* named by the description */
 } pgk_listed_v1;
 
-/* Verdicts. */
+/* Verdicts. An answer is final: an operation with PGK_LISTED_ANSWERED can only be left. */
 #define PGK_VERDICT_LEAVE 0u    /* nothing said: an answered item keeps its answer, another is replayed */
 #define PGK_VERDICT_REPLAY 1u   /* perform it again from the start, with translations as they are now */
 #define PGK_VERDICT_COMPLETE 2u /* do not perform it; deliver `value` */
 #define PGK_VERDICT_REPLACE 3u  /* perform it with `value` in place of its own */
 #define PGK_VERDICT_DROP 4u     /* it never happens; a dropped load leaves its destination unchanged */
-#define PGK_VERDICT_REFLECT 5u  /* deliver it to the guest as `outcome`, `code` and `words`, and with it all that follows */
+#define PGK_VERDICT_REFLECT 5u  /* deliver it to the guest as `outcome`, `code` and `words`, and with it all that follows;
+                                   verdicts behind it must be PGK_VERDICT_LEAVE */
 #define PGK_VERDICT_REPLAY_IGNORING_WRITE_PROTECTION 6u
 #define PGK_VERDICT_COUNT 7u
 
-/* The answer to one listed operation. All zero but the kind is a reflection of the fault as it is listed. */
+/* The answer to one listed operation. All zero but the kind is a reflection of the fault as it is listed. A reflection
+ * under another outcome keeps the listed word_count. */
 typedef struct pgk_verdict_v1 {
   uint8_t kind;
   uint8_t outcome;    /* PGK_VERDICT_REFLECT: outcome for the guest, 0 for the listed one with its code and words */
   uint16_t reserved;
   uint32_t code;
-  pgk_value_v1 value; /* PGK_VERDICT_COMPLETE and _REPLACE */
-  uint64_t fault_address;
+  pgk_value_v1 value;     /* PGK_VERDICT_COMPLETE and _REPLACE */
+  uint64_t fault_address; /* PGK_VERDICT_REFLECT with an outcome: 0 for the listed one */
   uint64_t words[8];
 } pgk_verdict_v1;
 
@@ -182,7 +190,8 @@ typedef struct pgk_host_v1 {
 } pgk_host_v1;
 
 #define PGK_REGION_RAM 0u          /* has bytes */
-#define PGK_REGION_ADDRESS_ONLY 1u /* exists for translation, has no bytes: tables cannot be here */
+#define PGK_REGION_ADDRESS_ONLY 1u /* exists for translation, has no bytes: tables cannot be here, data reads as ones,
+                                      and stores are lost */
 #define PGK_REGION_DEVICE 2u       /* an access ends run with class PGK_CLASS_DEVICE */
 #define PGK_REGION_CALLBACK 3u     /* bytes through the map's functions: the slow way */
 
@@ -214,8 +223,10 @@ typedef struct pgk_physical_map_v1 {
 #define PGK_STEP_REFUSED 2u     /* the entry, or the address before any entry, was refused: see the rule */
 #define PGK_STEP_CACHED 3u      /* a walk cache gave the entry; nothing was read */
 #define PGK_STEP_UPDATED 4u     /* accessed or dirty was written; `entry` is the new value */
-#define PGK_STEP_TLB_HIT 5u
-#define PGK_STEP_TRANSLATED 6u  /* the end of a translation that succeeded: output and rights */
+#define PGK_STEP_TLB_HIT 5u     /* the whole translation; no other step follows */
+#define PGK_STEP_TRANSLATED 6u  /* the end of a walk that succeeded; it has no slot. With two stages it comes twice, from
+                                   the access's address each time: stage 1 to the guest-physical, stage 2 to the
+                                   physical address */
 
 typedef struct pgk_step_v1 {
   uint64_t slot;   /* physical address of the entry; PGK_NO_ENTRY if none */
@@ -318,7 +329,7 @@ typedef struct pgk_format_v1 {
 #define PGK_NO_FORMAT 0xffu
 
 typedef struct pgk_regime_v1 {
-  const char *name; /* 4level, sv39, sv39/sv39x4 */
+  const char *name; /* 4level, sv39; with a second stage FIRST/SECOND: sv39/sv39x4 */
   const char *help;
   uint8_t first_format;  /* index into formats; PGK_NO_FORMAT if the stage is bare */
   uint8_t second_format;
@@ -432,7 +443,7 @@ typedef struct pgk_description_v1 {
   size_t cache_count;
   const pgk_encoder_v1 *encoders;
   size_t encoder_count;
-  uint32_t verdicts;        /* bit n: has verdict n */
+  uint32_t verdicts;        /* bit n: has verdict n; replay and reflect are always there */
   uint32_t identifier_bits; /* of address spaces; 0 if there are none */
   const uint32_t *context_key; /* registers whose value changes rights: index into registers */
   size_t context_key_count;
@@ -483,8 +494,8 @@ typedef struct pgk_cached_v1 {
 #define PGK_SAVE_CACHES 1u
 
 /* What an operating system must do on this architecture, as translations into accesses. They change nothing in the unit
- * but may read its registers. Each writes at most `capacity` accesses with their values and returns how many there are,
- * or a negative code. Absent services are null. */
+ * but may read its registers. Each writes accesses with their values and returns how many, or a negative code; where
+ * `capacity` is too small for all it writes nothing and returns PGK_E_CAPACITY. Absent services are null. */
 #define PGK_SCOPE_PAGE 0u       /* one page of one space */
 #define PGK_SCOPE_RANGE 1u      /* `byte_count` bytes from `address` of one space */
 #define PGK_SCOPE_IDENTIFIER 2u /* one space, not its global pages */
@@ -503,10 +514,12 @@ typedef struct pgk_os_v1 {
                         pgk_access_v1 *, pgk_value_v1 *, size_t capacity);
   int64_t (*trap_entry)(pgk_unit *, pgk_access_v1 *, pgk_value_v1 *, size_t capacity);
   int64_t (*trap_return)(pgk_unit *, pgk_access_v1 *, pgk_value_v1 *, size_t capacity);
-  /* The accesses that fetch the unit's own record of reflected operations. When the record has a length that must be
-   * read first, it is called again with the values of the accesses so far: `known` of them, in `values`. */
+  /* The accesses that fetch the unit's own record of reflected operations, as far as it is known which they are. It is
+   * called again and again: on entry the arrays hold the `known` accesses performed so far, with the values that they
+   * delivered; on return they hold the accesses still to be made instead, from index 0. It returns how many these are,
+   * 0 when nothing is left. Null if there is no record; then decode_faults is null as well. */
   int64_t (*read_faults)(pgk_unit *, pgk_access_v1 *, pgk_value_v1 *values, size_t known, size_t capacity);
-  /* What they say, decoded: writes at most `capacity` operations and returns how many there are. */
+  /* What all of them say, decoded: returns how many operations it wrote. */
   int64_t (*decode_faults)(pgk_unit *, const pgk_access_v1 *, const pgk_value_v1 *, size_t count, pgk_listed_v1 *,
                            size_t capacity);
   /* The accesses that perform a reflected operation again. */
@@ -514,9 +527,8 @@ typedef struct pgk_os_v1 {
   /* The accesses that tell the unit its record has been taken. */
   int64_t (*acknowledge)(pgk_unit *, pgk_access_v1 *, pgk_value_v1 *, size_t capacity);
   /* Who is below the operating system turns the second stage of a regime on: the root of the tables from guest-physical
-   * to physical addresses, and the identifier of the machine. No access of the guest's does this, so it writes at most
-   * `capacity` register values, to be given to write_registers before translation is enabled under the regime. Returns
-   * how many there are. */
+   * to physical addresses, and the identifier of the machine. No access of the guest's does this, so it writes
+   * register values, to be given to write_registers before translation is enabled under the regime. */
   int64_t (*enable_second_stage)(pgk_unit *, uint32_t regime, uint64_t root, uint32_t machine_identifier,
                                  pgk_register_value_v1 *, size_t capacity);
 } pgk_os_v1;
@@ -527,9 +539,10 @@ typedef struct pgk_arch_v1 pgk_arch_v1;
 struct pgk_arch_v1 {
   uint32_t size, abi;
   const pgk_description_v1 *description;
-  const pgk_os_v1 *os;
+  const pgk_os_v1 *os; /* not null; its members may be */
 
-  /* A unit after reset over `map`, which must outlive it; null on error. Unknown option names are errors. */
+  /* A unit after reset over `map`, which must outlive it; null on error. Unknown option names are errors. `host` and
+   * `error` may be null. */
   pgk_unit *(*open)(const pgk_arch_v1 *self, const pgk_host_v1 *host, const pgk_physical_map_v1 *map,
                     const pgk_option_v1 *options, size_t option_count, pgk_error_v1 *error);
   void (*close)(pgk_unit *);
@@ -541,21 +554,23 @@ struct pgk_arch_v1 {
   int32_t (*read_register)(pgk_unit *, uint32_t index, uint64_t *value);
   /* Loads several registers as one change of state, as entering a machine does: checked as the result of all of them,
    * and not intercepted. Invalidates what the architecture says a load of these registers invalidates. On a negative
-   * return nothing is changed. A load that faults (`outcome`) changes nothing but says so. */
+   * return nothing is changed. A load that faults changes nothing but says so in `outcome`, which may be null. */
   int32_t (*write_registers)(pgk_unit *, const pgk_register_value_v1 *, size_t count, pgk_register_outcome_v1 *outcome);
   /* Index into regimes of what the registers select now, or negative if none that is declared. */
   int32_t (*regime)(pgk_unit *);
 
   /* Takes `count` accesses. Returns how many were consumed: each is finished, with its result, or in the pending list,
    * with outcome PGK_OUTCOME_LISTED. Nothing after the group that stopped has started. `values` may be null if no
-   * access moves data or is special; it is read where PGK_HAS_VALUE is set and written by what delivers a value.
-   * PGK_E_PENDING while operations are listed. */
+   * access moves data or is special; it is read for stores that move data and where PGK_HAS_VALUE is set, and written
+   * by what delivers a value. PGK_E_PENDING while operations are listed. */
   int64_t (*run)(pgk_unit *, const pgk_access_v1 *, pgk_value_v1 *values, pgk_result_v1 *, size_t count);
   /* The list, in order. Writes at most `capacity` and returns how many there are. */
   size_t (*pending)(pgk_unit *, pgk_listed_v1 *, size_t capacity);
   /* Finishes the list: verdict i answers item i, what is missing is PGK_VERDICT_LEAVE. Returns how many operations came
-   * to an end and are described in `completions` (capacity at least the length of the list). When an item is listed
-   * anew, the rest of the list stays behind it, untouched, and pending() says so. A refused verdict changes nothing. */
+   * to an end and are described in `completions` (capacity at least the length of the list). What went to the guest is
+   * among them: the reflected item with its outcome, and those that followed, dropped or with a fault of their own. When
+   * an item is listed anew, the rest of the list stays behind it, untouched, and pending() says so. A refused verdict
+   * changes nothing. */
   int64_t (*resume)(pgk_unit *, const pgk_verdict_v1 *, size_t count, pgk_completion_v1 *completions, size_t capacity);
 
   /* Writes at most `capacity` counters in the description's order; returns how many there are. */
@@ -566,12 +581,15 @@ struct pgk_arch_v1 {
   /* Watches every translation until called with null. The observer is copied. A unit without observer pays nothing. */
   int32_t (*observe)(pgk_unit *, const pgk_observer_v1 *observer);
 
-  /* Opaque bytes, the same on every run: registers, pending list, and caches if asked. Returns the bytes needed. */
+  /* Opaque bytes, the same on every run: registers, pending list, and caches if asked. Returns the bytes needed; writes
+   * none where `bytes` is null, and PGK_E_CAPACITY where `capacity` is too small. Restoring bytes without caches leaves
+   * the caches empty. */
   int64_t (*save)(pgk_unit *, uint32_t what, uint8_t *bytes, size_t capacity);
   int32_t (*restore)(pgk_unit *, const uint8_t *bytes, size_t count);
 
-  /* Entries of a format and level to neutral attributes and back, under the unit's present registers. encode returns
-   * PGK_E_ARGUMENT where the output is misaligned or too wide, or the level cannot hold the kind. */
+  /* Entries of a format and level to neutral attributes and back, under the unit's present registers. encode takes
+   * PGK_ENTRY_ABSENT too. It returns PGK_E_ARGUMENT where the output is misaligned or too wide, or the level cannot hold
+   * the kind. */
   int32_t (*decode)(pgk_unit *, uint32_t format, uint32_t level, const uint64_t *entries, pgk_entry_v1 *, size_t count);
   int32_t (*encode)(pgk_unit *, uint32_t format, uint32_t level, pgk_entry_v1 *, uint64_t *entries, size_t count);
 };

@@ -66,7 +66,7 @@ final class KernelServices {
   var hasRecord: Bool { table.read_faults != nil && table.decode_faults != nil }
 
   /// The whole list of accesses that fetch the record, given those so far with their values; the same list again when
-  /// the record is complete. A service may answer with the whole list or with what is missing.
+  /// the record is complete.
   func readFaults(known: KernelAccesses) throws(MachineError) -> KernelAccesses {
     guard let service = table.read_faults else { return known }
     let answer = try collect("read_faults") { accesses, values, capacity in
@@ -76,11 +76,7 @@ final class KernelServices {
       }
       return service(self.unit.handle, accesses, values, known.count, capacity)
     }
-    let isWhole = answer.count >= known.count && zip(answer.accesses, known.accesses).allSatisfy { $0.address == $1.address && $0.kind == $1.kind }
-    var list = known
-    list.accesses += answer.accesses.dropFirst(isWhole ? known.count : 0)
-    list.values += answer.values.dropFirst(isWhole ? known.count : 0)
-    return list
+    return KernelAccesses(accesses: known.accesses + answer.accesses, values: known.values + answer.values)
   }
 
   func decodeFaults(_ answers: KernelAccesses) throws(MachineError) -> [pgk_listed_v1] {

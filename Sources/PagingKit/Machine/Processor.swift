@@ -131,10 +131,12 @@ public final class Processor {
   private func answers(to list: [pgk_listed_v1]) throws(MachineError) -> Answers {
     var answers = Answers()
     for (i, item) in list.enumerated() {
+      // What is answered has got this same answer before; an answer is final, so it is left.
+      let isAnswered = item.flags & UInt8(PGK_LISTED_ANSWERED) != 0
       switch UInt32(item.class_) {
-      case PGK_CLASS_COLLATERAL: answers.append(PGK_VERDICT_REPLAY)
+      case PGK_CLASS_COLLATERAL: answers.append(isAnswered ? PGK_VERDICT_LEAVE : PGK_VERDICT_REPLAY)
       case PGK_CLASS_GUEST_FAULT:
-        answers.append(PGK_VERDICT_REFLECT)
+        answers.append(isAnswered ? PGK_VERDICT_LEAVE : PGK_VERDICT_REFLECT)
         answers.reflectedFrom = i
         return answers
       case PGK_CLASS_DEVICE:

@@ -141,11 +141,27 @@ extension UnitModel {
     guard verdicts.count <= state.pending.count else {
       throw Refusal(PGK_E_ARGUMENT, "\(verdicts.count) verdicts for a list of \(state.pending.count)")
     }
+    try checkOrder(verdicts)
     for (i, verdict) in verdicts.enumerated() { try check(verdict, item: i) }
     var items = state.pending
     for (i, verdict) in verdicts.enumerated() where UInt32(verdict.kind) != PGK_VERDICT_LEAVE { items[i].answer = verdict }
     state.pending = []
     return finish(items)
+  }
+
+  /// An answer is final, and once an item goes to the guest, what follows goes with it: of both nothing more is said.
+  private func checkOrder(_ verdicts: UnsafeBufferPointer<pgk_verdict_v1>) throws(Refusal) {
+    var reflected: Int?
+    for (i, verdict) in verdicts.enumerated() {
+      let answer = state.pending[i].answer
+      if UInt32(verdict.kind) != PGK_VERDICT_LEAVE {
+        if answer != nil { throw Refusal(PGK_E_VERDICT, "item \(i) is answered, and an answer is final; leave it") }
+        if let reflected {
+          throw Refusal(PGK_E_VERDICT, "item \(reflected) goes to the guest, and item \(i) behind it goes with it; leave it")
+        }
+      }
+      if reflected == nil, UInt32(answer?.kind ?? verdict.kind) == PGK_VERDICT_REFLECT { reflected = i }
+    }
   }
 
   private func check(_ verdict: pgk_verdict_v1, item: Int) throws(Refusal) {
