@@ -65,6 +65,7 @@ enum ElbrusFormats: Int, CaseIterable {
 extension ElbrusUnit {
   func decode(format: Int, level: Int, _ bits: UInt64) -> pgk_entry_v1 {
     let format = ElbrusFormats.allCases[format]
+    let controls = UnsafePointer(controls)
     let step =
       switch format {
       case .v6: FormatV6.step(Entry(bits), at: level, controls)
@@ -112,7 +113,7 @@ extension ElbrusUnit {
       throw Refusal(PGK_E_ARGUMENT, "an entry of kind \(entry.kind) cannot be encoded")
     }
     let name = format.definition.levels[level].name
-    guard isLeaf ? level == 0 || controls.largeLevels >> UInt64(level) & 1 != 0 : level > 0 else {
+    guard isLeaf ? level == 0 || controls.pointee.largeLevels >> UInt64(level) & 1 != 0 : level > 0 else {
       throw Refusal(PGK_E_ARGUMENT, "a \(name) of ISET v\(model.iset) cannot \(isLeaf ? "map a page" : "point to a table")")
     }
     let shift = isLeaf ? format.definition.radix.shift(level) : 12

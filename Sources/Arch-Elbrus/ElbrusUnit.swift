@@ -9,40 +9,63 @@ final class ElbrusUnit: UnitModel {
 
   let state: UnitState
   let model: ElbrusModel
-  let controls: EntryControls
+  /// What the model says about entries; without marks while neighbours of a group are judged.
+  let controls: UnsafeMutablePointer<EntryControls>
   var values = ElbrusRegister.all.map { _ in UInt64(0) }
 
   // What the registers mean, computed when they change.
   var selection = Selection.physical
   var physical = PhysicalRegime()
-  var nativeV6 = NativeRegime<FormatV6>()
-  var nativeV3 = NativeRegime<FormatV3>()
-  var untranslatedGuest: UntranslatedGuest
-  var guestPhysical = GuestPhysicalControls()
+  let first: UnsafeMutablePointer<FirstStageParameters>
+  let second: UnsafeMutablePointer<GuestPhysicalControls>
   var qualifier = AccessQualifier()
-  let owed: UnsafeMutablePointer<OwedMark>
+  private let owed: UnsafeMutablePointer<OwedMark>
+  /// The map that the parameters' region belongs to.
+  private var knownMap: UnsafePointer<pgk_physical_map_v1>?
+
+  var nativeV6: NativeRegime<FormatV6> { NativeRegime(parameters: first) }
+  var nativeV3: NativeRegime<FormatV3> { NativeRegime(parameters: first) }
+  var guestV6: GuestRegime<FormatV6> { GuestRegime(first: nativeV6, second: UnsafePointer(second)) }
+  var guestV3: GuestRegime<FormatV3> { GuestRegime(first: nativeV3, second: UnsafePointer(second)) }
+  var untranslatedGuest: UntranslatedGuest { UntranslatedGuest(second: UnsafePointer(second)) }
 
   init(options: OptionValues, memory: PhysicalMemory) throws(OpenError) {
     model = ElbrusModel(options)
-    controls = model.entryControls
+    controls = .allocate(capacity: 1)
+    controls.initialize(to: model.entryControls)
     state = UnitState(options: options, sizes: PageSizes([12, 21, 30]), memory: memory)
     let room = GuestPhysicalStage<NoObserver>.mostOwed
     owed = .allocate(capacity: room)
     owed.initialize(repeating: OwedMark(place: 0, seen: 0, marks: 0, input: 0, level: 0), count: room)
-    untranslatedGuest = UntranslatedGuest(owed: owed)
+    first = .allocate(capacity: 1)
+    first.initialize(to: FirstStageParameters(controls: controls))
+    second = .allocate(capacity: 1)
+    second.initialize(to: GuestPhysicalControls(entries: controls, owed: owed))
     registersChanged()
   }
 
-  deinit { owed.deallocate() }
+  deinit {
+    first.deallocate()
+    second.deallocate()
+    owed.deallocate()
+    controls.deallocate()
+  }
+
+  /// Negative links are in the TLB, or may be.
+  var hiddenState: [UInt64] {
+    get { [first.pointee.links.mayBeThere ? 1 : 0] }
+    set { first.pointee.links.mayBeThere = newValue.first != 0 }
+  }
 
   var isGuest: Bool { values[RegisterIndex.isGuest] != 0 }
 
   // MARK: Translation
 
-  func translate(_ batch: Batch, from first: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
-    var i = first
+  func translate(_ batch: Batch, from start: Int, to end: Int, observer: pgk_observer_v1?) -> EngineEnd {
+    if knownMap != state.engine.memory.map { takeMap() }
+    var i = start
     while true {
-      let stop = start(batch, from: i, to: end, observer)
+      let stop = begin(batch, from: i, to: end, observer)
       guard stop.stop == .fault, endsInDiagnostic(batch.accesses[stop.next]) else { return stop }
       finishDiagnostic(batch, stop)
       i = stop.next + 1
@@ -50,7 +73,17 @@ final class ElbrusUnit: UnitModel {
     }
   }
 
-  private func start(_ batch: Batch, from first: Int, to end: Int, _ observer: pgk_observer_v1?) -> EngineEnd {
+  /// The largest region of the map, which most addresses lie in.
+  private func takeMap() {
+    let map = state.engine.memory.map
+    knownMap = map
+    let regions = (0..<map.pointee.region_count).map { map.pointee.regions[$0] }
+    let largest = regions.max { $0.length < $1.length }
+    first.pointee.regionBase = largest?.base ?? 0
+    first.pointee.regionByteCount = largest?.length ?? 0
+  }
+
+  private func begin(_ batch: Batch, from first: Int, to end: Int, _ observer: pgk_observer_v1?) -> EngineEnd {
     guard observer == nil, qualifier.isPlain else { return startSingly(batch, from: first, to: end, observer) }
     guard let values = batch.values else { return run(batch, first, end, selection, NoObserver()) }
     // Accesses whose values qualify them go one by one, the others together.
@@ -106,10 +139,8 @@ final class ElbrusUnit: UnitModel {
     case .v6: return engine.run(nativeV6, batch, from: first, to: end, observer)
     case .v3: return engine.run(nativeV3, batch, from: first, to: end, observer)
     case .physical: return engine.run(physical, batch, from: first, to: end, observer)
-    case .guestV6:
-      return engine.run(GuestRegime(first: nativeV6, second: guestPhysical, owed: owed), batch, from: first, to: end, observer)
-    case .guestV3:
-      return engine.run(GuestRegime(first: nativeV3, second: guestPhysical, owed: owed), batch, from: first, to: end, observer)
+    case .guestV6: return engine.run(guestV6, batch, from: first, to: end, observer)
+    case .guestV3: return engine.run(guestV3, batch, from: first, to: end, observer)
     case .untranslatedGuest: return engine.run(untranslatedGuest, batch, from: first, to: end, observer)
     }
   }
@@ -127,7 +158,7 @@ final class ElbrusUnit: UnitModel {
   }
 
   /// A guest's physical addresses are guest-physical ones while GP tables are in use.
-  var untranslated: Selection { isGuest && guestPhysical.isEnabled ? .untranslatedGuest : .physical }
+  var untranslated: Selection { isGuest && second.pointee.isEnabled ? .untranslatedGuest : .physical }
 
   // MARK: Speculative loads
 

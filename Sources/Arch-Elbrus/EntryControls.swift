@@ -1,7 +1,8 @@
 // What model and policies say about entries, and the bits that all formats of this architecture share.
 import PagingKit
 
-/// Computed when a unit is opened; no register changes it.
+/// Computed when a unit is opened; no register changes it. Formats get it by pointer: the unit owns it, for longer than any
+/// batch.
 struct EntryControls: Sendable {
   /// Bit n: HUGE at level n maps a page. Level 3 never does, level 2 from v5 on.
   var largeLevels: UInt64 = 0b010
@@ -26,7 +27,7 @@ enum EntryBits {
 }
 
 /// What the three formats have in common: four levels of 512 entries, and the places of P, W, A, D and HUGE.
-protocol ElbrusFormat: PageTableFormat where Controls == EntryControls {
+protocol ElbrusFormat: PageTableFormat where Controls == UnsafePointer<EntryControls> {
   /// Page frame number in its place.
   static var frameMask: UInt64 { get }
 }
@@ -36,10 +37,10 @@ extension ElbrusFormat {
 
   /// A page or the next table. Frame bits below a large page, and HUGE where no page can be, are ignored.
   @inline(__always)
-  static func target(_ bits: UInt64, _ level: Int, _ controls: EntryControls) -> Step {
+  static func target(_ bits: UInt64, _ level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
     let frame = bits & frameMask
     if level == 0 { return .leaf(frame, pageShift: 12) }
-    if bits & EntryBits.huge != 0, (controls.largeLevels &>> UInt64(truncatingIfNeeded: level)) & 1 != 0 {
+    if bits & EntryBits.huge != 0, (controls.pointee.largeLevels &>> UInt64(truncatingIfNeeded: level)) & 1 != 0 {
       let shift = radix.shift(level)
       return .leaf(frame & ~((1 &<< shift) &- 1), pageShift: shift)
     }
@@ -47,8 +48,8 @@ extension ElbrusFormat {
   }
 
   @inline(__always)
-  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: EntryControls) -> Entry {
-    Entry(entry.bits | controls.accessed | (isLeaf && isWritten ? controls.dirty : 0))
+  static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: UnsafePointer<EntryControls>) -> Entry {
+    Entry(entry.bits | controls.pointee.accessed | (isLeaf && isWritten ? controls.pointee.dirty : 0))
   }
 }
 

@@ -17,18 +17,18 @@ enum FormatGP: ElbrusFormat {
   @inline(__always) static var frameMask: UInt64 { 0xffff_ffff_f000 }
 
   @inline(__always)
-  static func step(_ entry: Entry, at level: Int, _ controls: EntryControls) -> Step {
+  static func step(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
     guard entry.bits & EntryBits.present != 0 else { return .absent }
     return target(entry.bits, level, controls)
   }
 
   /// The leaf's, in the places of the second stage.
   @inline(__always)
-  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: EntryControls) -> Rights {
+  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: UnsafePointer<EntryControls>) -> Rights {
     guard isLeaf else { return .all }
     let bits = entry.bits
     let collected = 0x2f | (bits & 2) &<< 5 | (~bits &>> 63) &<< 7 | (bits & EntryBits.dirty) &>> 2
-    return Rights(rawValue: UInt8(truncatingIfNeeded: collected | (controls.isAlwaysDirty ? 0x10 : 0)))
+    return Rights(rawValue: UInt8(truncatingIfNeeded: collected | (controls.pointee.isAlwaysDirty ? 0x10 : 0)))
   }
 
   private static let top = [NON_EX, MT, Field("zero", 59, 48)]

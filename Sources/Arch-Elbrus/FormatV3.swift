@@ -28,29 +28,29 @@ enum FormatV3: ElbrusFormat {
 
   /// VALID, then P, then what the entry leads to.
   @inline(__always)
-  static func step(_ entry: Entry, at level: Int, _ controls: EntryControls) -> Step {
+  static func step(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
     let usable = validBit | EntryBits.present
     guard entry.bits & usable == usable else { return missing(entry, controls) }
     return target(entry.bits, level, controls)
   }
 
   @inline(never)
-  static func missing(_ entry: Entry, _ controls: EntryControls) -> Step {
-    if controls.isPresentFirst && entry.bits & EntryBits.present == 0 { return .absent }
+  static func missing(_ entry: Entry, _ controls: UnsafePointer<EntryControls>) -> Step {
+    if controls.pointee.isPresentFirst && entry.bits & EntryBits.present == 0 { return .absent }
     return entry.bits & validBit == 0 ? .refused(.invalid) : .absent
   }
 
   /// Leaves decide alone: kernels set PV and NON_EX in the directories of user space too.
   @inline(__always)
-  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: EntryControls) -> Rights {
+  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: UnsafePointer<EntryControls>) -> Rights {
     guard isLeaf else { return .all }
     let bits = entry.bits
     let collected = 0xe1 | bits & 2 | ((~bits &>> 43) & 1) &<< 2 | ((~bits &>> 41) & 1) &<< 3 | (bits & EntryBits.dirty) &>> 2
-    return Rights(rawValue: UInt8(truncatingIfNeeded: collected | (controls.isAlwaysDirty ? 0x10 : 0)))
+    return Rights(rawValue: UInt8(truncatingIfNeeded: collected | (controls.pointee.isAlwaysDirty ? 0x10 : 0)))
   }
 
   @inline(__always)
-  static func attributes(of leaf: Entry, _ controls: EntryControls) -> UInt8 {
+  static func attributes(of leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> UInt8 {
     let bits = leaf.bits
     let type = (bits &>> 3) & 3 | ((bits &>> 9) & 1) &<< 2
     let flags = ((bits &>> 42) & 1) &<< 3 | ((bits &>> 10) & 1) &<< 4 | ((bits &>> 8) & 1) &<< 5 | bits & EntryBits.dirty
@@ -58,7 +58,7 @@ enum FormatV3: ElbrusFormat {
   }
 
   @inline(__always)
-  static func isGlobal(_ leaf: Entry, _ controls: EntryControls) -> Bool { leaf.bits & EntryBits.global != 0 }
+  static func isGlobal(_ leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> Bool { leaf.bits & EntryBits.global != 0 }
 
   private static let top = [
     CUI, INTL_WP, INTL_PR, SEC_MAP, Field("reserved", 44), NON_EX, INT_PR, PV, VALID,

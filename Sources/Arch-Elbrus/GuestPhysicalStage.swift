@@ -2,14 +2,21 @@
 import CPagingKit
 import PagingKit
 
-/// What the second stage is made of.
+/// What the second stage is made of. Regimes have it by pointer, as the first stage's parameters.
 struct GuestPhysicalControls {
   /// VIRT_CTRL_MU.gp_pt_en; without it guest-physical addresses are physical.
   var isEnabled = false
   var root: UInt64 = 0
-  var entries = EntryControls()
+  let entries: UnsafeMutablePointer<EntryControls>
+  /// Room for the marks of one access.
+  let owed: UnsafeMutablePointer<OwedMark>
   /// Tag of guest-physical addresses in walk caches and nested TLB.
   var context = ContextTag(number: 0)
+
+  init(entries: UnsafeMutablePointer<EntryControls>, owed: UnsafeMutablePointer<OwedMark>) {
+    self.entries = entries
+    self.owed = owed
+  }
 }
 
 /// A or D that a walk owes to an entry. Nothing is written before the access is known to go through.
@@ -24,12 +31,11 @@ struct OwedMark {
 
 /// One second-stage translator at work for one access.
 struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
-  let controls: GuestPhysicalControls
+  let parameters: UnsafePointer<GuestPhysicalControls>
   let access: pgk_access_v1
   let caches: TranslationCaches
   let memory: PhysicalMemory
   let observer: Observer
-  let owed: UnsafeMutablePointer<OwedMark>
   var owedCount = 0
   var reads: UInt32 = 0
 
@@ -37,23 +43,27 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   static var mostOwed: Int { 64 }
 
   @inline(__always)
-  init(_ controls: GuestPhysicalControls, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
-    _ observer: Observer, owed: UnsafeMutablePointer<OwedMark>
+  init(
+    _ parameters: UnsafePointer<GuestPhysicalControls>, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ observer: Observer
   ) {
-    self.controls = controls
+    self.parameters = parameters
     self.access = access
     self.caches = caches
     self.memory = memory
     self.observer = observer
-    self.owed = owed
   }
+
+  @inline(__always) private var context: ContextTag { parameters.pointee.context }
+  @inline(__always) private var entries: UnsafePointer<EntryControls> { UnsafePointer(parameters.pointee.entries) }
+  private var owed: UnsafeMutablePointer<OwedMark> { parameters.pointee.owed }
 
   /// Rights for setting A and D in guest tables are asked for all of them before the first is set.
   @inline(__always) var translatesForUpdate: Bool { false }
 
   @inline(__always)
   mutating func translate(_ address: Address<GuestPhysical>, for purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
-    guard controls.isEnabled else {
+    guard parameters.pointee.isEnabled else {
       output.address = Address(address.bits)
       output.pageShift = 64
       return true
@@ -82,21 +92,27 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   @inline(__always)
   private mutating func walk(_ input: UInt64, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
     let isWritten = isWritten(purpose)
+    let path = caches.secondPath
     var tables = PhysicalTables(memory, caches, stage: 2, hole: .fault)
-    let root = WalkStart(table: controls.root, level: FormatGP.radix.levelCount &- 1)
-    let start = caches.hasSecondPrefix
-      ? caches.start(input, root: root, FormatGP.self, controls.context, caches.secondPrefix) : root
-    var descent = Walker<FormatGP, PhysicalTables>.descend(
-      input, from: start, isWritten: isWritten, stage: 2, controls.entries, &tables, path: caches.secondPath, observer)
+    let root = WalkStart(table: parameters.pointee.root, level: FormatGP.radix.levelCount &- 1)
+    var descent: Descent
+    if caches.hasSecondPrefix {
+      let start = caches.start(input, root: root, FormatGP.self, context, caches.secondPrefix)
+      descent = Walker<FormatGP, PhysicalTables>.descend(
+        input, from: start, isWritten: isWritten, stage: 2, entries, &tables, path: path, observer)
+      caches.fill(input, FormatGP.self, entries, context, from: start, downTo: descent.level, path: path, caches.secondPrefix)
+    } else {
+      descent = Walker<FormatGP, PhysicalTables>.descend(
+        input, from: root, isWritten: isWritten, stage: 2, entries, &tables, path: path, observer)
+    }
     reads &+= tables.reads
     if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
-    if caches.hasSecondPrefix {
-      caches.fill(
-        input, FormatGP.self, controls.entries, controls.context, from: start, downTo: descent.level, path: caches.secondPath,
-        caches.secondPrefix)
-    }
     if descent.reason != .none { return refuse(descent, input, purpose) }
-    if descent.isUnmarked { owe(descent, input, isWritten: isWritten) }
+    if descent.isUnmarked {
+      var copy = self
+      copy.owe(descent, input, isWritten: isWritten)
+      owedCount = copy.owedCount
+    }
     output.address = Address(descent.output)
     output.pageShift = descent.pageShift
     output.rights = isWritten ? descent.rights.union(.dirty) : descent.rights
@@ -120,7 +136,7 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   private mutating func owe(_ descent: Descent, _ input: UInt64, isWritten: Bool) {
     for level in stride(from: descent.top, through: descent.level, by: -1) {
       let step = caches.secondPath[level]
-      let marked = FormatGP.marked(step.entry, at: level, isLeaf: level == descent.level, isWritten: isWritten, controls.entries)
+      let marked = FormatGP.marked(step.entry, at: level, isLeaf: level == descent.level, isWritten: isWritten, entries)
       if marked == step.entry || owedCount == Self.mostOwed { continue }
       owed[owedCount] = OwedMark(
         place: step.place, seen: step.entry.bits, marks: marked.bits & ~step.entry.bits, input: input, level: level)
@@ -154,7 +170,7 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
   private mutating func findNested(_ address: Address<GuestPhysical>, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
     var found: UInt64 = 0
     var sizeClass = 0
-    guard caches.nested.find(address.bits, controls.context, controls.context, &found, &sizeClass) else { return false }
+    guard caches.nested.find(address.bits, context, context, &found, &sizeClass) else { return false }
     let translation = Translation(bits: found)
     guard !isWritten(purpose) || translation.rights.has(.dirty), refusal(translation.rights, purpose) == .none else { return false }
     caches.counters.pointee.nestedTlbHits &+= 1
@@ -171,9 +187,9 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
     guard owedCount == 0 else { return }
     let sizeClass = caches.nested.sizes.sizeClass(ofShift: output.pageShift)
     let shift = caches.nested.sizes.shift(ofClass: sizeClass)
-    caches.nested.removePage(input, context: controls.context)
+    caches.nested.removePage(input, context: context)
     caches.nested.insert(
-      input, sizeClass: sizeClass, controls.context,
+      input, sizeClass: sizeClass, context,
       Translation(output: output.address.bits & ~((1 &<< shift) &- 1), rights: output.rights, attributes: 0, level: 0))
   }
 }

@@ -5,9 +5,8 @@ import PagingKit
 /// A guest's translation on, in one guest format.
 struct GuestRegime<Format: ElbrusFormat>: Regime {
   /// The guest's own tables; roots are guest-physical.
-  var first: NativeRegime<Format>
-  var second: GuestPhysicalControls
-  let owed: UnsafeMutablePointer<OwedMark>
+  let first: NativeRegime<Format>
+  let second: UnsafePointer<GuestPhysicalControls>
 
   @inline(__always) var privileges: UInt32 { first.privileges }
   @inline(__always) var context: ContextTag { first.context }
@@ -28,7 +27,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     var result = WalkResult()
     var attempts = 0
     while true {
-      var tables = GuestTables(GuestPhysicalStage(second, access, caches, memory, observer, owed: owed), hole: .fault)
+      var tables = GuestTables(GuestPhysicalStage(second, access, caches, memory, observer), hole: .fault)
       var output = SecondStageOutput()
       var descent = descend(address, access, caches, &tables, observer)
       if descent.reason == .none { translateFinal(&descent, caches, &tables, &output) }
@@ -42,7 +41,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
       }
       // A link whose way through the GP tables still owes marks is not kept: it would be the last to owe them.
       if tables.second.owedCount == 0 { caches.keep(address, Format.self, first.controls, context, descent) }
-      if descent.reason == .none && !memory.answers(output.address.bits) {
+      if descent.reason == .none && !first.exists(output.address.bits, memory) {
         descent.reason = .outputHole
         caches.fault.pointee = WalkFault(.outputHole, stage: 1)
       }
@@ -117,7 +116,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     _ descent: inout Descent, _ isStore: Bool, _ access: pgk_access_v1, _ caches: TranslationCaches,
     _ tables: inout GuestTables<GuestPhysicalStage<Observer>>
   ) -> Bool {
-    var silent = GuestPhysicalStage(second, access, caches, tables.second.memory, NoObserver(), owed: owed)
+    var silent = GuestPhysicalStage(second, access, caches, tables.second.memory, NoObserver())
     silent.owedCount = tables.second.owedCount
     let counted = caches.counters.pointee.secondStageReads
     defer { caches.counters.pointee.secondStageReads = counted }
@@ -151,14 +150,14 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
 /// A guest's addresses without translation of its own: its MMU_CR.tlb_en is 0, or the access names a physical or I/O
 /// address. The GP tables still translate.
 struct UntranslatedGuest: Regime {
-  var addressMask: UInt64 = 0xffff_ffff_ffff
-  var context = ContextTag(number: 0)
-  var second = GuestPhysicalControls()
-  let owed: UnsafeMutablePointer<OwedMark>
+  /// 48 bits: GP tables are there from v6 on.
+  static var addressMask: UInt64 { 0xffff_ffff_ffff }
+  let second: UnsafePointer<GuestPhysicalControls>
+  var context: ContextTag { second.pointee.context }
   var globalContext: ContextTag { context }
 
   @inline(__always) var privileges: UInt32 { 0b11 }
-  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & addressMask }
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & Self.addressMask }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { true }
   @inline(__always) func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
     secondStageRefusal(rights, access)
@@ -168,7 +167,7 @@ struct UntranslatedGuest: Regime {
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
     var result = WalkResult()
-    var stage = GuestPhysicalStage(second, access, caches, memory, observer, owed: owed)
+    var stage = GuestPhysicalStage(second, access, caches, memory, observer)
     var output = SecondStageOutput()
     let isTranslated = stage.translate(Address(address), for: .final, &output)
     result.reads = stage.reads

@@ -2,9 +2,9 @@
 import CPagingKit
 import PagingKit
 
-/// Translation by the tables of U_PPTB and OS_PPTB. Under shadow paging the hypervisor's tables, with the same walk.
-struct NativeRegime<Format: ElbrusFormat>: Regime {
-  var controls = EntryControls()
+/// What registers and model say about the first stage, computed when they change and kept in one place.
+struct FirstStageParameters {
+  let controls: UnsafeMutablePointer<EntryControls>
   var judgement = Judgement()
   var userRoot: UInt64 = 0
   var osRoot: UInt64 = 0
@@ -14,13 +14,31 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
   var globalContext = ContextTag(number: 0)
   /// Bits of an address that are not ignored.
   var addressMask: UInt64 = 0xffff_ffff_ffff
+  var links = NegativeLinks()
+  /// The largest region of memory, looked at before the others when an address must exist.
+  var regionBase: UInt64 = 0
+  var regionByteCount: UInt64 = 0
+
+  init(controls: UnsafeMutablePointer<EntryControls>) { self.controls = controls }
+}
+
+/// Translation by the tables of U_PPTB and OS_PPTB. Under shadow paging the hypervisor's tables, with the same walk.
+///
+/// One pointer: the unit owns what it points to, for longer than any batch.
+struct NativeRegime<Format: ElbrusFormat>: Regime {
+  // SAFETY: allocated by the unit at init, freed at deinit; registers change it between batches only.
+  let parameters: UnsafeMutablePointer<FirstStageParameters>
 
   /// How often a walk begins anew when entries change under it.
   static var patience: Int { 16 }
 
+  @inline(__always) var controls: UnsafePointer<EntryControls> { UnsafePointer(parameters.pointee.controls) }
+  @inline(__always) var judgement: Judgement { parameters.pointee.judgement }
+  @inline(__always) var context: ContextTag { parameters.pointee.context }
+  @inline(__always) var globalContext: ContextTag { parameters.pointee.globalContext }
   @inline(__always) var privileges: UInt32 { 0b11 }
 
-  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & addressMask }
+  @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & parameters.pointee.addressMask }
 
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { address &>> 48 == 0 }
 
@@ -29,66 +47,135 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
   }
 
   @inline(__always) func root(of address: UInt64) -> WalkStart {
-    WalkStart(table: address >= osBase ? osRoot : userRoot, level: Format.radix.levelCount &- 1)
+    let p = parameters.pointee
+    return WalkStart(table: address >= p.osBase ? p.osRoot : p.userRoot, level: Format.radix.levelCount &- 1)
   }
 
-  func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
-  ) -> WalkResult {
-    var result = WalkResult()
-    let root = root(of: address)
-    let isStore = Judgement.isStore(access)
-    var attempts = 0
-    while true {
-      var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
-      let start = caches.hasPrefix ? caches.start(address, root: root, Format.self, context, caches.prefix) : root
-      var descent = Walker<Format, PhysicalTables>.descend(
-        address, from: start, isWritten: isStore, stage: 1, controls, &tables, path: caches.path, observer)
-      result.reads &+= tables.reads
-      if descent.reason == .none { descent.reason = judgement.refusal(descent.rights, access) }
-      if descent.reason == .none && descent.isUnmarked {
-        var copy = tables
-        let exchange = Walker<Format, PhysicalTables>.mark(
-          from: descent.top, to: descent.level, input: address, isWritten: isStore, stage: 1, controls, &copy, path: caches.path, observer,
-          updates: &caches.counters.pointee.updates)
-        if exchange == .lost && attempts < Self.patience {
-          attempts &+= 1
-          continue
-        }
-        if exchange != .done {
-          descent.reason = exchange == .lost ? .contention : .entryHole
-          descent.isRefusedByMemory = exchange == .refused
-        }
-      }
-      caches.keep(address, Format.self, controls, context, descent)
-      if descent.reason == .none && !memory.answers(descent.output) { descent.reason = .outputHole }
-      guard descent.reason == .none else {
-        refuse(descent, caches, &result)
-        return result
-      }
-      finish(descent, isStore, caches, &result)
-      return result
-    }
+  @inline(__always) func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {
+    Walker<Format, PhysicalTables>.prefetch(address, from: root(of: address), controls, memory)
   }
 
   @inline(__always)
-  private func finish(_ descent: Descent, _ isStore: Bool, _ caches: TranslationCaches, _ result: inout WalkResult) {
-    let leaf = Format.marked(descent.leaf, at: descent.level, isLeaf: true, isWritten: isStore, controls)
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
+    var descent = descend(address, access, caches, &tables, observer)
+    if descent.isUnmarked || descent.reason != .none {
+      var copy = tables
+      finishSlowly(&descent, address, access, caches, &copy, observer)
+      tables = copy
+    } else {
+      caches.keep(address, Format.self, controls, context, descent)
+    }
+    var result = result(descent, access)
+    result.reads = tables.reads
+    if descent.reason != .none {
+      refuse(descent, address, caches, &result)
+    } else if !exists(descent.output, memory) {
+      caches.fault.pointee = WalkFault(.outputHole, stage: 1)
+      result.reason = .outputHole
+    }
+    return result
+  }
+
+  /// Down to the leaf, judged.
+  @inline(__always)
+  func descend<Tables: TableMemory, Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
+  ) -> Descent {
+    let root = root(of: address)
+    let path = caches.path
+    let isStore = Judgement.isStore(access)
+    // Two calls, so that a walk from the root has constant levels.
+    var descent: Descent
+    if caches.hasPrefix || parameters.pointee.links.mayBeThere {
+      let start = caches.start(address, root: root, Format.self, context, caches.prefix)
+      if let level = negativeLink(address, start.level, caches) { return invalidLink(level, path) }
+      descent = Walker<Format, Tables>.descend(
+        address, from: start, isWritten: isStore, stage: 1, controls, &tables, path: path, observer)
+    } else {
+      descent = Walker<Format, Tables>.descend(
+        address, from: root, isWritten: isStore, stage: 1, controls, &tables, path: path, observer)
+    }
+    if descent.reason == .none { descent.reason = judgement.refusal(descent.rights, access) }
+    return descent
+  }
+
+  /// What is rare: entries that want marks, and refusals.
+  @inline(never)
+  private func finishSlowly<Observer: WalkObserver>(
+    _ descent: inout Descent, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches,
+    _ tables: inout PhysicalTables, _ observer: Observer
+  ) {
+    var attempts = 0
+    while descent.reason == .none && descent.isUnmarked {
+      let exchange = Walker<Format, PhysicalTables>.mark(
+        from: descent.top, to: descent.level, input: address, isWritten: Judgement.isStore(access), stage: 1, controls, &tables,
+        path: caches.path, observer, updates: &caches.counters.pointee.updates)
+      if exchange == .lost && attempts < Self.patience {
+        attempts &+= 1
+        descent = descend(address, access, caches, &tables, observer)
+        continue
+      }
+      if exchange != .done {
+        descent.reason = exchange == .lost ? .contention : .entryHole
+        descent.isRefusedByMemory = exchange == .refused
+      }
+      break
+    }
+    caches.keep(address, Format.self, controls, context, descent)
+  }
+
+  @inline(__always) func exists(_ address: UInt64, _ memory: PhysicalMemory) -> Bool {
+    address &- parameters.pointee.regionBase < parameters.pointee.regionByteCount || memory.answers(address)
+  }
+
+  /// What the leaf says, its marks as they are after the access.
+  @inline(__always)
+  func result(_ descent: Descent, _ access: pgk_access_v1) -> WalkResult {
+    let leaf = Format.marked(descent.leaf, at: descent.level, isLeaf: true, isWritten: Judgement.isStore(access), controls)
+    var result = WalkResult()
     result.output = descent.output
     result.rights = Format.rights(of: leaf, at: descent.level, isLeaf: true, controls)
     result.attributes = Format.attributes(of: leaf, controls)
     result.level = UInt8(truncatingIfNeeded: descent.level)
     result.pageShift = descent.pageShift
     result.isGlobal = Format.isGlobal(leaf, controls)
+    return result
   }
 
   /// VALID = 0 is kept as a negative entry of the page, until it is flushed; P = 0 is not kept.
   @inline(never)
-  private func refuse(_ descent: Descent, _ caches: TranslationCaches, _ result: inout WalkResult) {
-    result.reason = descent.reason
-    result.level = UInt8(truncatingIfNeeded: descent.level)
-    result.isNegative = descent.reason == .invalid
+  private func refuse(_ descent: Descent, _ address: UInt64, _ caches: TranslationCaches, _ result: inout WalkResult) {
     caches.fault.pointee = descent.fault(path: caches.path, noted: caches.fault.pointee)
+    let (level, reads) = (result.level, result.reads)
+    result = WalkResult()
+    result.level = level
+    result.reads = reads
+    result.reason = descent.reason
+    guard descent.reason == .invalid else { return }
+    if parameters.pointee.links.isKept && descent.level > 0 {
+      parameters.pointee.links.keep(address, level: descent.level, context, caches)
+    } else {
+      result.isNegative = true
+    }
+  }
+
+  /// Before v6 a walk asks the TLB for the tables on the way, lowest first, and ends at one that is known to be invalid.
+  @inline(__always)
+  private func negativeLink(_ address: UInt64, _ top: Int, _ caches: TranslationCaches) -> Int? {
+    guard parameters.pointee.links.mayBeThere else { return nil }
+    return parameters.pointee.links.level(of: address, upTo: top, context, globalContext, caches)
+  }
+
+  @inline(never) private func invalidLink(_ level: Int, _ path: UnsafeMutablePointer<PathStep>) -> Descent {
+    path[level] = PathStep(slot: PGK_NO_ENTRY, place: 0, entry: Entry(0))
+    var descent = Descent()
+    descent.top = level
+    descent.level = level
+    descent.reason = .invalid
+    return descent
   }
 }
 
@@ -96,7 +183,7 @@ extension TranslationCaches {
   /// Fills the walk caches with the directories that a walk went through, of a walk that failed further down too.
   @inline(__always)
   func keep<Format: ElbrusFormat>(
-    _ address: UInt64, _ format: Format.Type, _ controls: EntryControls, _ context: ContextTag, _ descent: Descent
+    _ address: UInt64, _ format: Format.Type, _ controls: UnsafePointer<EntryControls>, _ context: ContextTag, _ descent: Descent
   ) {
     if hasPrefix {
       let start = WalkStart(table: 0, level: descent.top, rights: descent.topRights)

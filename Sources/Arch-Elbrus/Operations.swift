@@ -45,6 +45,7 @@ extension ElbrusUnit {
       guard value.high == FlushKind.allTLB else { return noFlush("whole", value.high) }
       state.engine.caches.counters.pointee.invalidations &+= 1
       state.engine.caches.removeAll()
+      first.pointee.links.mayBeThere = false
       return .finished
     case .probeAddress, .probeEntry:
       let address = value.high

@@ -36,8 +36,8 @@ extension ElbrusUnit {
     case .v6: return probe(access, nativeV6)
     case .v3: return probe(access, nativeV3)
     case .physical: return probe(access, physical)
-    case .guestV6: return probe(access, GuestRegime(first: nativeV6, second: guestPhysical, owed: owed))
-    case .guestV3: return probe(access, GuestRegime(first: nativeV3, second: guestPhysical, owed: owed))
+    case .guestV6: return probe(access, guestV6)
+    case .guestV3: return probe(access, guestV3)
     case .untranslatedGuest: return probe(access, untranslatedGuest)
     }
   }

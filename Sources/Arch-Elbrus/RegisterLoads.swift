@@ -64,32 +64,28 @@ extension ElbrusUnit {
     qualifier = AccessQualifier(mas: values[RegisterIndex.accessSpecifier], channel: values[RegisterIndex.channel])
     let effective = EffectiveRegisters(values, isGuest: isGuest)
     physical.addressMask = model.physicalMask
-    configure(&nativeV6, effective)
-    configure(&nativeV3, effective)
+    configureFirstStage(effective)
     configureSecondStage()
     selection = select(effective)
     state.engine.permissions.clear()
   }
 
-  private func configure<Format: ElbrusFormat>(_ regime: inout NativeRegime<Format>, _ effective: EffectiveRegisters) {
-    regime.controls = controls
-    regime.judgement = model.judgement
-    regime.userRoot = values[RegisterIndex.userRoot]
-    regime.osRoot = effective.osRoot
-    regime.osBase = effective.isSeparate ? effective.osBase : .max
-    regime.addressMask = model.ignoresUpperBits ? 0xffff_ffff_ffff : .max
-    regime.context = state.context(ContextIdentifiers(machine: machine, space: effective.space))
-    regime.globalContext = state.context(ContextIdentifiers(machine: machine, isGlobal: true))
+  private func configureFirstStage(_ effective: EffectiveRegisters) {
+    first.pointee.judgement = model.judgement
+    first.pointee.userRoot = values[RegisterIndex.userRoot]
+    first.pointee.osRoot = effective.osRoot
+    first.pointee.osBase = effective.isSeparate ? effective.osBase : .max
+    first.pointee.addressMask = model.ignoresUpperBits ? 0xffff_ffff_ffff : .max
+    first.pointee.context = state.context(ContextIdentifiers(machine: machine, space: effective.space))
+    first.pointee.globalContext = state.context(ContextIdentifiers(machine: machine, isGlobal: true))
+    first.pointee.links.isKept = model.iset < 6
+    first.pointee.links.window = values[RegisterIndex.userWindow]
   }
 
   private func configureSecondStage() {
-    guestPhysical.isEnabled = values[RegisterIndex.virtualControl] & RegisterBits.guestPhysicalTables != 0
-    guestPhysical.root = values[RegisterIndex.guestPhysicalRoot]
-    guestPhysical.entries = controls
-    guestPhysical.context = state.context(ContextIdentifiers(machine: machine, stage: 2))
-    untranslatedGuest.addressMask = model.physicalMask
-    untranslatedGuest.context = guestPhysical.context
-    untranslatedGuest.second = guestPhysical
+    second.pointee.isEnabled = values[RegisterIndex.virtualControl] & RegisterBits.guestPhysicalTables != 0
+    second.pointee.root = values[RegisterIndex.guestPhysicalRoot]
+    second.pointee.context = state.context(ContextIdentifiers(machine: machine, stage: 2))
   }
 
   /// Identifier of the machine whose translations are used and made.
@@ -99,7 +95,7 @@ extension ElbrusUnit {
     let isV6 = effective.hasTablesV6
     guard effective.isTranslating else { return untranslated }
     let isShadow = values[RegisterIndex.virtualControl] & RegisterBits.shadowTables != 0
-    if !isGuest || isShadow || !guestPhysical.isEnabled { return isV6 ? .v6 : .v3 }
+    if !isGuest || isShadow || !second.pointee.isEnabled { return isV6 ? .v6 : .v3 }
     return isV6 ? .guestV6 : .guestV3
   }
 }

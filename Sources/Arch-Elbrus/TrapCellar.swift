@@ -133,20 +133,12 @@ extension ElbrusUnit {
     access.flags |= UInt8(PGK_TRANSLATE_ONLY)
     var value = value ?? pgk_value_v1()
     var result = pgk_result_v1()
-    setMarking(false)
-    defer { setMarking(true) }
+    let marks = controls.pointee
+    (controls.pointee.accessed, controls.pointee.dirty) = (0, 0)
+    defer { controls.pointee = marks }
     let end = withUnsafeMutablePointer(to: &value) {
       translate(Batch(accesses: &access, values: $0, results: &result), from: 0, to: 1, observer: nil)
     }
     return end.stop == .fault ? end : nil
-  }
-
-  private func setMarking(_ isOn: Bool) {
-    var entries = controls
-    if !isOn { (entries.accessed, entries.dirty) = (0, 0) }
-    nativeV6.controls = entries
-    nativeV3.controls = entries
-    guestPhysical.entries = entries
-    untranslatedGuest.second.entries = entries
   }
 }

@@ -234,3 +234,45 @@ private let page = Mapped.page
     #expect(flush(unit, 0, 0, 4, &access, &value) == PGK_E_ARGUMENT)
   }
 }
+
+@Suite struct `A directory without VALID before v6` {
+  @Test(arguments: 1...3)
+  func `leaves a negative entry in the window, which a flush of the page alone does not reach`(_ level: Int) throws {
+    let m = try Mapped(.v3, iset: 5)
+    let good = m.tables[address, level: level]
+    m.tables[address, level: level] = good & ~m.tables.valid
+    #expect(try m.bench.speculate(address).outcome == "diagnostic")
+    m.tables[address, level: level] = good
+    try m.bench.flushPage(address)
+    let answer = try m.bench.read(address)
+    #expect(answer.outcome == "illegal_page" && answer.level == level && answer.reads == 0)
+    // Another page below the same directory meets the same entry.
+    #expect(try m.bench.read(address ^ 0x4000).outcome == "illegal_page")
+    let window = (0..<level).reduce(address) { inner, _ in 0xff80_0000_0000 | (inner & 0xffff_ffff_f000) >> 9 }
+    try m.bench.flushPage(window)
+    #expect(try m.bench.read(address).address == page)
+  }
+
+  @Test func `leaves none from v6 on`() throws {
+    let m = try Mapped(.v6, iset: 6)
+    let good = m.tables[address, level: 1]
+    m.tables[address, level: 1] = good & ~m.tables.valid
+    #expect(try m.bench.read(address).outcome == "illegal_page")
+    m.tables[address, level: 1] = good
+    #expect(try m.bench.read(address).outcome == "illegal_page")
+    try m.bench.flushPage(address)
+    #expect(try m.bench.read(address).address == page)
+  }
+
+  @Test func `is remembered by a saved state`() throws {
+    let m = try Mapped(.v3, iset: 5)
+    let good = m.tables[address, level: 1]
+    m.tables[address, level: 1] = 0
+    #expect(try m.bench.read(address).outcome == "illegal_page")
+    m.tables[address, level: 1] = good
+    let saved = try m.bench.unit.save(PGK_SAVE_CACHES)
+    let other = try Bench(iset: 5, memory: m.bench.memory)
+    try other.unit.restore(saved)
+    #expect(try other.read(address).outcome == "illegal_page")
+  }
+}
