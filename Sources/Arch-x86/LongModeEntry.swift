@@ -73,6 +73,41 @@ extension LongModeEntry {
   }
 }
 
+/// What 4-level and 5-level paging have in common: everything but the number of levels. PAE says for itself what its
+/// pointers to directories make different.
+extension LongModeEntry {
+  @inline(__always) @usableFromInline
+  static func step(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
+    longModeStep(entry, at: level, controls)
+  }
+
+  @inline(__always) @usableFromInline
+  static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: UnsafePointer<EntryControls>) -> Rights {
+    longModeRights(entry, isLeaf: isLeaf)
+  }
+
+  @inline(__always) @usableFromInline
+  static func marked(
+    _ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: UnsafePointer<EntryControls>
+  ) -> Entry {
+    markedEntry(entry, isLeaf: isLeaf, isWritten: isWritten)
+  }
+
+  @inline(__always) @usableFromInline
+  static func marksWhileDescending(_ controls: UnsafePointer<EntryControls>) -> Bool { controls.pointee.isEager }
+
+  /// The protection key.
+  @inline(__always) @usableFromInline
+  static func attributes(of leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> UInt8 {
+    UInt8(truncatingIfNeeded: leaf.bits &>> 59) & 15
+  }
+
+  @inline(__always) @usableFromInline
+  static func isGlobal(_ leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> Bool {
+    controls.pointee.hasGlobal && leaf.bits & EntryBits.global != 0
+  }
+}
+
 /// Fields by the manual's names, for entries that have them all.
 enum LongModeFields {
   static let lowTable = [

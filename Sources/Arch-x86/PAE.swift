@@ -27,11 +27,9 @@ import PagingKit
     level < 2 ? markedEntry(entry, isLeaf: isLeaf, isWritten: isWritten) : entry
   }
 
+  /// Leaves of PAE have no keys.
   @inline(__always) @usableFromInline
-  static func marksWhileDescending(_ controls: UnsafePointer<EntryControls>) -> Bool { controls.pointee.isEager }
-
-  @inline(__always) @usableFromInline
-  static func isGlobal(_ leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> Bool { controls.pointee.hasGlobal && leaf.bits & 0x100 != 0 }
+  static func attributes(of leaf: Entry, _ controls: UnsafePointer<EntryControls>) -> UInt8 { 0 }
 
   static let definition = FormatDefinition(
     name: "pae", title: "PAE paging", reference: "Intel SDM volume 3A (080), PAE Paging",
