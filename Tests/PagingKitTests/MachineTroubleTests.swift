@@ -128,10 +128,10 @@ final class Logbook: Device {
       "0 listed guestFault read of 8 bytes at 0x1008: absent at 0x1008",
       "0 verdict reflect for read of 8 bytes at 0x1008",
       "0 trap with 1 operation",
-      "0 mapped 0x1000...0x1fff -> 0x1000000 rwxu-a-",
+      "0 mapped 0x1000...0x1fff -> 0x1000000 rwxu-ad",
       "0 reexecuted read of 8 bytes at 0x1008",
       "0 walk 0x1008 stage 1 level 1 table slot \(hexText(root)) entry \(hexText(root + 0x1001)) -> \(hexText(root + 0x1000))",
-      "0 walk 0x1008 stage 1 level 0 leaf slot \(hexText(root + 0x1004)) entry 0x10000bf -> 0x1000000",
+      "0 walk 0x1008 stage 1 level 0 leaf slot \(hexText(root + 0x1004)) entry 0x10001bf -> 0x1000000",
     ])
   }
 

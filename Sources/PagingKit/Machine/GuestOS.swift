@@ -90,7 +90,7 @@ public final class GuestOS {
       let isFresh = fresh.contains(mapping.range) && mapping.attributes.flags.isSuperset(of: needed.union(Self.marks(for: needed)))
       return isFresh ? .settled : try repair(mapping, area, needed, in: space)
     }
-    return .mapped(try mapOnDemand(address, area, needed, in: space, operation.access))
+    return .mapped(try mapOnDemand(address, area, in: space, operation.access))
   }
 
   static func rights(for access: pgk_access_v1, isUser: Bool) -> PageAttributes.Flags {
@@ -122,12 +122,14 @@ public final class GuestOS {
   }
 
   /// Maps the largest page of the policy that fits around the address.
+  ///
+  /// The flags are preset, dirty in every writable area, as kernels do that do not page out: then no page faults twice where
+  /// hardware leaves the flags to software, and look-ups count alike on every architecture.
   private func mapOnDemand(
-    _ address: Address<Virtual>, _ area: Area, _ needed: PageAttributes.Flags, in space: AddressSpace,
-    _ access: pgk_access_v1
+    _ address: Address<Virtual>, _ area: Area, in space: AddressSpace, _ access: pgk_access_v1
   ) throws(MachineError) -> Mapping<Virtual, GuestPhysical> {
     var attributes = area.attributes
-    attributes.flags.formUnion(Self.marks(for: needed))
+    attributes.flags.formUnion(Self.marks(for: area.attributes.flags))
     for shift in space.pageShifts {
       let isSmallest = shift == space.mapper.layout.pageShifts.first
       let start = address.aligned(toShift: shift)
