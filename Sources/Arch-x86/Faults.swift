@@ -45,11 +45,15 @@ extension X86Unit {
     } else if fault.reason == .nonCanonical {
       finish(&listed, .generalProtection, code: 0, vector: 13)
     } else {
-      // The fault reports the linear address after masking.
-      listed.fault_address = registers.isLongMode && !listed.access.isFetch ? masking.masked(listed.fault_address) : listed.fault_address
+      listed.fault_address = reportedAddress(listed)
       finish(&listed, .pageFault, code: errorCode(fault, listed.access), vector: 14)
       dropPage(listed.fault_address, pcid: registers.pcid, withGlobal: true)
     }
+  }
+
+  /// Faults report the linear address after masking, and fetches are not masked.
+  private func reportedAddress(_ listed: pgk_listed_v1) -> UInt64 {
+    registers.isLongMode && !listed.access.isFetch ? masking.masked(listed.fault_address) : listed.fault_address
   }
 
   private func finish(_ listed: inout pgk_listed_v1, _ outcome: Outcome, code: UInt64, vector: UInt32) {
@@ -88,7 +92,7 @@ extension X86Unit {
     listed.outcome = (isMisconfigured ? Outcome.eptMisconfiguration : .eptViolation).rawValue
     listed.code = isMisconfigured ? 49 : 48
     if isMisconfigured { return }
-    setWord(&listed, Word.linear, masking.masked(listed.fault_address))
+    setWord(&listed, Word.linear, reportedAddress(listed))
     setWord(&listed, Word.qualification, qualification(fault, listed.access))
   }
 

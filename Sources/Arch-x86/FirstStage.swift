@@ -219,7 +219,7 @@ extension TwoLevel: FirstStageFormat {
     let isShadowStack = leaf.bits & 0x42 == 0x40 && above.has(.write)
     let attributes = Format.attributes(of: leaf, controls)
     let reason = judgement.judge(rights, attributes: isShadowStack ? attributes | Attribute.shadowStack : attributes, access)
-    return reason == .none && judgement.keyForbids(rights, attributes: attributes, access) ? .key : reason
+    return Format.hasKeys && reason == .none && judgement.keyForbids(rights, attributes: attributes, access) ? .key : reason
   }
 
   @inline(never) @usableFromInline

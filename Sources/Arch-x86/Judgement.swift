@@ -55,15 +55,15 @@ enum Privilege {
     return attributes & Attribute.shadowStack != 0 ? .none : (access.isWrite ? .writeDenied : .readDenied)
   }
 
-  /// Data accesses only; the mode of the page chooses the register.
+  /// Data accesses only; the mode of the page chooses the register, whatever the mode of the access.
   @inline(__always) @usableFromInline
   func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool {
     guard userKeys || supervisorKeys, !access.isFetch else { return false }
     let isUserPage = rights.has(.user)
-    guard isUserPage ? userKeys : supervisorKeys && !(access.privilege == 1 || access.privilege == 3) else { return false }
+    guard isUserPage ? userKeys : supervisorKeys else { return false }
     let bits = (isUserPage ? pkru : pkrs) &>> UInt32(truncatingIfNeeded: (attributes & 15) &* 2)
     if bits & 1 != 0 { return true }
-    return bits & 2 != 0 && access.isWrite && (writeProtect || access.privilege == 1 || access.privilege == 3)
+    return bits & 2 != 0 && access.isWrite && (writeProtect || isUserPage && (access.privilege == 1 || access.privilege == 3))
   }
 }
 
