@@ -41,6 +41,8 @@ enum Register: Int, CaseIterable {
 enum CR0 {
   static let PE: UInt64 = 1 << 0
   static let WP: UInt64 = 1 << 16
+  static let NW: UInt64 = 1 << 29
+  static let CD: UInt64 = 1 << 30
   static let PG: UInt64 = 1 << 31
 }
 

@@ -74,8 +74,9 @@ extension X86Unit {
   /// PAE: the four PDPTEs are loaded and checked when CR3 is, or when paging begins ("PDPTE Registers").
   func loadPointers(_ new: inout Registers, loadsRoot: Bool) throws(Refusal) -> pgk_register_outcome_v1? {
     guard new.paging == .pae, nested.kind == .none, model.mode != .npt, model.mode != .ept else { return nil }
-    let paging = CR0.PG
-    guard loadsRoot || registers.paging != .pae || registers[.cr0] & paging == 0 || (registers[.cr4] ^ new[.cr4]) & (CR4.PAE | CR4.PGE | CR4.PSE | CR4.SMEP) != 0 else { return nil }
+    let hasChanged = (registers[.cr0] ^ new[.cr0]) & (CR0.PG | CR0.CD | CR0.NW) != 0
+      || (registers[.cr4] ^ new[.cr4]) & (CR4.PAE | CR4.PGE | CR4.PSE | CR4.SMEP) != 0
+    guard loadsRoot || registers.paging != .pae || hasChanged else { return nil }
     let controls = model.entryControls(efer: new[.efer], cr4: new[.cr4], isLegacyPAE: true)
     var pointers: [UInt64] = []
     for i in 0..<4 as Range<UInt64> {
