@@ -94,10 +94,13 @@ import Testing
     #expect(run.status == 0, "\(run.errors)")
     let results = try #require(try run.json()["results"] as? [[String: Any]])
     #expect(results.map { $0["architecture"] as? String } == architecturesAtHand.map(\.name))
+    #expect(results.contains { $0["programAccesses"] as? Int == 20000 })
     for result in results {
       #expect(result["workload"] as? String == "gcc-cc1")
       #expect(result["mode"] as? String == "native")
-      #expect(result["programAccesses"] as? Int == 20000)
+      // Some have too few bits for it, and say so.
+      let isTooNarrow = (result["impossible"] as? String)?.contains("are wider than") == true
+      #expect(isTooNarrow || result["programAccesses"] as? Int == 20000)
     }
   }
 
