@@ -18,6 +18,8 @@ public import CPagingKit
   @usableFromInline let base: UInt64
   @usableFromInline let length: UInt64
   @usableFromInline let bytes: UnsafeMutableRawPointer
+  /// The largest region of any kind: where the pages of a machine usually lie.
+  @usableFromInline let widest: UnsafePointer<pgk_region_v1>?
 
   /// Checks the map: sorted, not overlapping, RAM with bytes, aligned to 16. Nil with the reason if it is not.
   public static func make(_ map: UnsafePointer<pgk_physical_map_v1>?) -> Result<PhysicalMemory, OpenError> {
@@ -55,6 +57,8 @@ public import CPagingKit
     base = best?.base ?? 0
     length = best?.length ?? 0
     bytes = best?.bytes ?? UnsafeMutableRawPointer(bitPattern: 16)!
+    let regions = 0..<map.pointee.region_count
+    widest = regions.max { map.pointee.regions[$0].length < map.pointee.regions[$1].length }.map { map.pointee.regions + $0 }
   }
 
   /// The bytes of an aligned word in the largest RAM region, if it is there.
@@ -100,11 +104,14 @@ public import CPagingKit
 
   /// Whether memory or a device answers all `byteCount` bytes from the address.
   @inlinable @inline(__always) public func exists(_ address: UInt64, byteCount: UInt64) -> Bool {
-    let offset = address &- base
-    return offset < length && length &- offset >= byteCount || existsBeyond(address, byteCount: byteCount)
+    if let widest {
+      let offset = address &- widest.pointee.base
+      if offset < widest.pointee.length && widest.pointee.length &- offset >= byteCount { return true }
+    }
+    return existsBeyond(address, byteCount: byteCount)
   }
 
-  /// The same, for what is not all in the largest RAM region.
+  /// The same, for what is not all in the largest region.
   @inline(never) @usableFromInline func existsBeyond(_ address: UInt64, byteCount: UInt64) -> Bool {
     var next = address
     var left = byteCount

@@ -143,6 +143,7 @@ public import CPagingKit
       caches.fault.pointee = WalkFault(.nonCanonical, stage: 1)
       result = WalkResult()
       result.reason = .nonCanonical
+      observer.didStep(PGK_STEP_REFUSED, slot: .max, entry: 0, input: address, output: 0, level: 0, stage: 1, .nonCanonical)
       return
     }
     if caches.hasNoTLB {
