@@ -17,23 +17,34 @@ enum FirstWalk<Format: RISCVFormat, Tables: TableMemory> {
   /// A walk whose update lost against another writer starts again this often.
   @inline(__always) static var attempts: Int { 64 }
 
-  /// From the root, or where a walk cache leads, to a leaf or a refusal.
+  /// The root, or where a walk cache leads.
+  @inline(__always)
+  static func start(_ root: UInt64, _ address: UInt64, _ context: ContextTag, _ caches: TranslationCaches) -> WalkStart {
+    let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
+    return caches.hasPrefix ? caches.start(address, root: top, Format.self, context, caches.prefix) : top
+  }
+
+  /// What the usual walk found becomes known to the walk caches.
+  @inline(__always)
+  static func fill(
+    _ address: UInt64, _ controls: EntryControls, _ context: ContextTag, from start: WalkStart, downTo level: Int,
+    _ caches: TranslationCaches
+  ) {
+    if caches.hasPrefix {
+      caches.fill(address, Format.self, controls, context, from: start, downTo: level, path: caches.path, caches.prefix)
+    }
+    if caches.hasEntries { caches.fillEntries(Format.self, controls, from: start.level, downTo: level, path: caches.path) }
+  }
+
+  /// Down to a leaf or a refusal.
   @inline(__always)
   static func descend<Observer: WalkObserver>(
-    _ root: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ controls: EntryControls, _ context: ContextTag,
+    from start: WalkStart, _ address: UInt64, _ access: pgk_access_v1, _ controls: EntryControls, _ context: ContextTag,
     _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
   ) -> Descent {
-    let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
-    let start = caches.hasPrefix ? caches.start(address, root: top, Format.self, context, caches.prefix) : top
     let descent = Walker<Format, Tables>.descend(
       address, from: start, isWritten: access.isWrite, stage: 1, controls, &tables, path: caches.path, observer)
-    if caches.hasPrefix {
-      caches.fill(
-        address, Format.self, controls, context, from: start, downTo: descent.level, path: caches.path, caches.prefix)
-    }
-    if caches.hasEntries {
-      caches.fillEntries(Format.self, controls, from: start.level, downTo: descent.level, path: caches.path)
-    }
+    fill(address, controls, context, from: start, downTo: descent.level, caches)
     return descent
   }
 

@@ -40,7 +40,10 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
 
   @inline(__always)
   mutating func translate(_ address: Address<GuestPhysical>, for purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
-    guard Format.accepts(address.bits) else { return refuse(.nonCanonical, address, purpose, Descent(), hasLeaf: false) }
+    guard Format.accepts(address.bits) else {
+      note(.nonCanonical, address, purpose, Descent(), hasLeaf: false)
+      return false
+    }
     if !caches.nested.isAbsent && find(address, purpose, &output) { return true }
     return walk(address, purpose, &output)
   }
@@ -65,46 +68,66 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
 
   @inline(__always)
   private mutating func walk(_ address: Address<GuestPhysical>, _ purpose: Purpose, _ output: inout SecondStageOutput) -> Bool {
-    let isWritten = isWritten(purpose)
-    let input = address.bits
     var tables = PhysicalTables(memory, caches, stage: 2, hole: .fault)
+    let isWritten = isWritten(purpose)
+    var descent = descend(address.bits, isWritten, &tables)
+    if descent.reason != .none || descent.isUnmarked || refusal(descent.rights, purpose) != .none {
+      var copy = tables
+      descent = goOn(from: descent, address, purpose, &copy)
+      tables = copy
+    }
+    reads &+= tables.reads
+    caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: tables.reads)
+    guard descent.reason == .none else { return false }
+    output.address = Address(descent.output)
+    output.pageShift = descent.pageShift
+    output.rights = descent.isUnmarked && isWritten ? descent.rights.union(.dirty) : descent.rights
+    if !caches.nested.isAbsent && !isTrial { fill(address, output, level: descent.level) }
+    return true
+  }
+
+  @inline(__always)
+  private func descend(_ input: UInt64, _ isWritten: Bool, _ tables: inout PhysicalTables) -> Descent {
     let root = WalkStart(table: setting.root, level: Format.radix.levelCount &- 1)
+    let start = caches.hasSecondPrefix
+      ? caches.start(input, root: root, Format.self, setting.context, caches.secondPrefix) : root
+    let descent = Walker<Format, PhysicalTables>.descend(
+      input, from: start, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer)
+    if caches.hasSecondPrefix {
+      caches.fill(
+        input, Format.self, setting.controls, setting.context, from: start, downTo: descent.level, path: caches.secondPath,
+        caches.secondPrefix)
+    }
+    if caches.hasEntries {
+      caches.fillEntries(Format.self, setting.controls, from: start.level, downTo: descent.level, path: caches.secondPath)
+    }
+    return descent
+  }
+
+  /// The rare ways on from a descent: a refusal, A and D to be set, another writer in between. With a reason the fault is
+  /// noted.
+  @inline(never)
+  private func goOn(
+    from descent: Descent, _ address: Address<GuestPhysical>, _ purpose: Purpose, _ tables: inout PhysicalTables
+  ) -> Descent {
+    var descent = descent
+    let isWritten = isWritten(purpose)
     var attempt = 0
     while true {
-      let start = caches.hasSecondPrefix
-        ? caches.start(input, root: root, Format.self, setting.context, caches.secondPrefix) : root
-      var descent = Walker<Format, PhysicalTables>.descend(
-        input, from: start, isWritten: isWritten, stage: 2, setting.controls, &tables, path: caches.secondPath, observer)
-      if caches.hasSecondPrefix {
-        caches.fill(
-          input, Format.self, setting.controls, setting.context, from: start, downTo: descent.level, path: caches.secondPath,
-          caches.secondPrefix)
-      }
-      if caches.hasEntries {
-        caches.fillEntries(Format.self, setting.controls, from: start.level, downTo: descent.level, path: caches.secondPath)
-      }
       let hasLeaf = descent.reason == .none
-      if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
-      if descent.reason == .none && descent.isUnmarked {
-        var copy = tables
-        descent = mark(descent, input, isWritten, &copy)
-        tables = copy
+      if hasLeaf { descent.reason = refusal(descent.rights, purpose) }
+      if descent.reason == .none && descent.isUnmarked { descent = mark(descent, address.bits, isWritten, &tables) }
+      if descent.reason == .none { return descent }
+      if descent.reason != .contention || attempt == FirstWalk<Format, PhysicalTables>.attempts {
+        if descent.isRefusedByMemory {
+          note(caches.fault.pointee, address, purpose)
+        } else {
+          note(descent.reason, address, purpose, descent, hasLeaf: hasLeaf)
+        }
+        return descent
       }
-      if descent.reason == .contention && attempt < FirstWalk<Format, PhysicalTables>.attempts {
-        attempt &+= 1
-        continue
-      }
-      reads &+= tables.reads
-      caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: tables.reads)
-      if descent.reason != .none {
-        if descent.isRefusedByMemory { return refuse(caches.fault.pointee, address, purpose) }
-        return refuse(descent.reason, address, purpose, descent, hasLeaf: hasLeaf)
-      }
-      output.address = Address(descent.output)
-      output.pageShift = descent.pageShift
-      output.rights = descent.isUnmarked && isWritten ? descent.rights.union(.dirty) : descent.rights
-      if !caches.nested.isAbsent && !isTrial { fill(address, output, level: descent.level) }
-      return true
+      attempt &+= 1
+      descent = descend(address.bits, isWritten, &tables)
     }
   }
 
@@ -132,9 +155,9 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
   // MARK: Refusals
 
   @inline(never)
-  private func refuse(
+  private func note(
     _ reason: FaultReason, _ address: Address<GuestPhysical>, _ purpose: Purpose, _ descent: Descent, hasLeaf: Bool
-  ) -> Bool {
+  ) {
     var fault = WalkFault(reason, stage: 2)
     fault.level = UInt8(truncatingIfNeeded: descent.level)
     fault.rights = descent.rights
@@ -151,17 +174,16 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
           reason)
       }
     }
-    return refuse(fault, address, purpose)
+    note(fault, address, purpose)
   }
 
   @inline(never)
-  private func refuse(_ fault: WalkFault, _ address: Address<GuestPhysical>, _ purpose: Purpose) -> Bool {
+  private func note(_ fault: WalkFault, _ address: Address<GuestPhysical>, _ purpose: Purpose) {
     var fault = fault
     fault.purpose = purpose
     fault.guestPhysical = address.bits
     fault.hasGuestPhysical = true
     caches.fault.pointee = fault
-    return false
   }
 
   // MARK: Nested TLB

@@ -39,51 +39,76 @@ struct OneStage<Format: RISCVFormat>: Regime {
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
+    let start = FirstWalk<Format, PhysicalTables>.start(root, address, context, caches)
+    if !Observer.isWatching && !caches.hasEntries {
+      var quiet = QuietMemory(memory)
+      let seen = Glance<Format>(
+        address, from: start, isWritten: access.isWrite, controls, &quiet, path: caches.hasPrefix ? caches.path : nil)
+      if seen.isPlain && caches.permissions.permits(seen.rights, access) {
+        FirstWalk<Format, PhysicalTables>.fill(address, controls, context, from: start, downTo: seen.level, caches)
+        var result = WalkResult()
+        result.output = seen.output
+        result.pageShift = seen.pageShift
+        result.level = UInt8(truncatingIfNeeded: seen.level)
+        result.reads = quiet.reads
+        return settled(result, seen.rights, address, access, caches, memory, observer)
+      }
+    }
+    return walkInFull(from: start, address, access, caches, memory, observer)
+  }
+
+  /// The walk with all that may be needed: refusals, A and D to be set, another writer in between.
+  @inline(never)
+  private func walkInFull<Observer: WalkObserver>(
+    from start: WalkStart, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ observer: Observer
+  ) -> WalkResult {
     var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
-    var result = WalkResult()
+    var start = start
     var attempt = 0
     while true {
-      var descent = FirstWalk<Format, PhysicalTables>.descend(root, address, access, controls, context, caches, &tables, observer)
+      var descent = FirstWalk<Format, PhysicalTables>.descend(from: start, address, access, controls, context, caches, &tables, observer)
       let hasLeaf = descent.reason == .none
-      if descent.reason == .none { descent.reason = rights.first(descent.rights, access) }
+      if hasLeaf { descent.reason = rights.first(descent.rights, access) }
       var isUpdated = false
       if descent.reason == .none && descent.isUnmarked {
         isUpdated = true
         if !updatesThenFaults && controls.updates && !memory.exists(descent.output, byteCount: access.partCount(at: address, masking)) {
           descent.reason = .outputHole
         } else {
-          var copy = tables
-          descent = FirstWalk<Format, PhysicalTables>.mark(descent, address, access, controls, caches, &copy, observer)
-          tables = copy
+          descent = FirstWalk<Format, PhysicalTables>.mark(descent, address, access, controls, caches, &tables, observer)
         }
       }
-      if descent.reason == .contention && attempt < FirstWalk<Format, PhysicalTables>.attempts {
-        attempt &+= 1
-        continue
-      }
+      var result = WalkResult()
+      result.level = UInt8(truncatingIfNeeded: descent.level)
       result.reads = tables.reads
-      if descent.reason == .none { finish(&result, descent, isUpdated: isUpdated, address, access, caches, memory, observer) }
-      if descent.reason != .none {
+      if descent.reason == .none {
+        result.output = descent.output
+        result.pageShift = descent.pageShift
+        let rights = isUpdated && access.isWrite ? descent.rights.union(.dirty) : descent.rights
+        return settled(result, rights, address, access, caches, memory, observer)
+      }
+      if descent.reason != .contention || attempt == FirstWalk<Format, PhysicalTables>.attempts {
         FirstWalk<Format, PhysicalTables>.record(descent, hasLeaf: hasLeaf, address, caches, observer)
         result.reason = descent.reason
-        result.level = UInt8(truncatingIfNeeded: descent.level)
+        return result
       }
-      return result
+      attempt &+= 1
+      start = FirstWalk<Format, PhysicalTables>.start(root, address, context, caches)
     }
   }
 
+  /// The rights of a translation, and whether there is memory.
   @inline(__always)
-  private func finish<Observer: WalkObserver>(
-    _ result: inout WalkResult, _ descent: Descent, isUpdated: Bool, _ address: UInt64, _ access: pgk_access_v1,
-    _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
-  ) {
-    result.output = descent.output
-    result.pageShift = descent.pageShift
-    result.level = UInt8(truncatingIfNeeded: descent.level)
-    result.isGlobal = !descent.rights.has(.notGlobal)
-    result.rights = descent.rights.intersection(.firstStage)
-    if isUpdated && access.isWrite { result.rights.formUnion(.dirty) }
+  private func settled<Observer: WalkObserver>(
+    _ result: WalkResult, _ rights: Rights, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches,
+    _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var result = result
+    result.isGlobal = !rights.has(.notGlobal)
+    result.rights = rights.intersection(.firstStage)
     settleOutput(&result, tooWide: controls.tooWide, address, access, masking, caches, memory, observer)
+    return result
   }
 }
 
@@ -125,16 +150,24 @@ func settleOutput<Observer: WalkObserver>(
   _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
 ) {
   let pageSize: UInt64 = 1 &<< result.pageShift
-  let isInReach = result.output & tooWide == 0
-  if isInReach && memory.exists(result.output & ~(pageSize &- 1), byteCount: pageSize) { return }
+  if result.output & tooWide == 0 && memory.exists(result.output & ~(pageSize &- 1), byteCount: pageSize) { return }
   result.isCacheable = false
-  if isInReach && memory.exists(result.output, byteCount: access.partCount(at: address, masking)) { return }
+  if hasHole(result, tooWide: tooWide, address, access, masking, caches, memory, observer) { result.reason = .outputHole }
+}
+
+/// Whether the access itself meets the hole in its page; then it is recorded.
+@inline(never)
+private func hasHole<Observer: WalkObserver>(
+  _ result: WalkResult, tooWide: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ masking: PointerMasking,
+  _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+) -> Bool {
+  if result.output & tooWide == 0 && memory.exists(result.output, byteCount: access.partCount(at: address, masking)) { return false }
   caches.fault.pointee = WalkFault(.outputHole, stage: 1)
   caches.fault.pointee.level = result.level
-  result.reason = .outputHole
   observer.didStep(
     PGK_STEP_REFUSED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: result.output, level: Int(result.level), stage: 1,
     .outputHole)
+  return true
 }
 
 extension pgk_access_v1 {

@@ -42,54 +42,91 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
     typealias Tables = GuestTables<GuestStage<Second, Observer>>
+    let start = FirstWalk<First, Tables>.start(root, address, context, caches)
+    if !Observer.isWatching && caches.hasOnlyPrefixes {
+      var quiet = QuietGuest<Second>(second, memory)
+      let seen = Glance<First>(
+        address, from: start, isWritten: access.isWrite, controls, &quiet, path: caches.hasPrefix ? caches.path : nil)
+      var output = SecondStageOutput()
+      if seen.isPlain && quiet.translate(seen.output, isWritten: access.isWrite, &output) {
+        let rights = combined(seen.rights, output.rights)
+        if caches.permissions.permits(rights, access) {
+          FirstWalk<First, Tables>.fill(address, controls, context, from: start, downTo: seen.level, caches)
+          caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
+          var result = WalkResult()
+          result.reads = quiet.reads
+          result.output = output.address.bits
+          result.pageShift = min(seen.pageShift, output.pageShift)
+          result.level = UInt8(truncatingIfNeeded: seen.level)
+          result.isGlobal = !seen.rights.has(.notGlobal)
+          result.rights = rights
+          settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+          return result
+        }
+      }
+    }
+    return walkInFull(from: start, address, access, caches, memory, observer)
+  }
+
+  /// The walk with all that may be needed: refusals, A and D to be set, another writer in between, the other order of stages.
+  @inline(never)
+  private func walkInFull<Observer: WalkObserver>(
+    from start: WalkStart, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ observer: Observer
+  ) -> WalkResult {
+    typealias Tables = GuestTables<GuestStage<Second, Observer>>
     var tables = Tables(GuestStage(second, access, caches, memory, observer), hole: .fault)
-    var result = WalkResult()
-    var output = SecondStageOutput()
+    var start = start
     var attempt = 0
     while true {
-      var descent = FirstWalk<First, Tables>.descend(root, address, access, controls, context, caches, &tables, observer)
+      var descent = FirstWalk<First, Tables>.descend(from: start, address, access, controls, context, caches, &tables, observer)
       let hasLeaf = descent.reason == .none
-      if descent.reason == .none && asksSecondStageFirst { askFinal(&descent, &tables, isTrial: !updatesThenFaults, &output) }
+      var output = SecondStageOutput()
+      if hasLeaf && asksSecondStageFirst { askFinal(&descent, &tables, isTrial: !updatesThenFaults, &output) }
       if descent.reason == .none { descent.reason = rights.first(descent.rights, access) }
       var isUpdated = false
+      if descent.reason == .none && !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
       if descent.reason == .none && descent.isUnmarked {
         isUpdated = true
-        if !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
-        if descent.reason == .none {
-          var copy = tables
-          descent = FirstWalk<First, Tables>.mark(descent, address, access, controls, caches, &copy, observer)
-          tables = copy
-        }
+        descent = FirstWalk<First, Tables>.mark(descent, address, access, controls, caches, &tables, observer)
       }
-      if descent.reason == .contention && attempt < FirstWalk<First, Tables>.attempts {
-        attempt &+= 1
-        continue
-      }
-      if descent.reason == .none && !(asksSecondStageFirst && updatesThenFaults) {
-        if !updatesThenFaults { tryFinal(&descent, &tables, address, access, memory) }
-        if descent.reason == .none {
-          observer.didStep(
-            PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: descent.output, level: descent.level, stage: 1,
-            .none)
-          askFinal(&descent, &tables, isTrial: false, &output)
-        }
-      }
-      result.reads = tables.second.reads
-      if descent.reason == .none {
-        let first = isUpdated && access.isWrite ? descent.rights.union(.dirty) : descent.rights
-        combine(&result, descent, first, output)
-        settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
-      } else {
+      if descent.reason == .none { return finished(descent, isUpdated: isUpdated, address, access, caches, memory, &tables, observer) }
+      if descent.reason != .contention || attempt == FirstWalk<First, Tables>.attempts {
         FirstWalk<First, Tables>.record(descent, hasLeaf: hasLeaf, address, caches, observer)
-        result.reason = descent.reason
-        result.level = UInt8(truncatingIfNeeded: descent.level)
+        return failed(descent.reason, level: UInt8(truncatingIfNeeded: descent.level), tables.second.reads)
       }
-      return result
+      attempt &+= 1
+      start = FirstWalk<First, Tables>.start(root, address, context, caches)
     }
   }
 
+  /// The final address, and both stages in one result.
+  private func finished<Observer: WalkObserver>(
+    _ descent: Descent, isUpdated: Bool, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches,
+    _ memory: PhysicalMemory, _ tables: inout GuestTables<GuestStage<Second, Observer>>, _ observer: Observer
+  ) -> WalkResult {
+    observer.didStep(
+      PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: descent.output, level: descent.level, stage: 1, .none)
+    var output = SecondStageOutput()
+    guard tables.second.translate(Address(descent.output), for: .final, &output) else {
+      return failed(caches.fault.pointee.reason, level: UInt8(truncatingIfNeeded: descent.level), tables.second.reads)
+    }
+    var result = WalkResult()
+    result.reads = tables.second.reads
+    combine(&result, descent, isUpdated && access.isWrite ? descent.rights.union(.dirty) : descent.rights, output)
+    settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+    return result
+  }
+
+  private func failed(_ reason: FaultReason, level: UInt8, _ reads: UInt32) -> WalkResult {
+    var result = WalkResult()
+    result.reason = reason
+    result.level = level
+    result.reads = reads
+    return result
+  }
+
   /// The second stage for the address of the access itself.
-  @inline(__always)
   private func askFinal<Observer: WalkObserver>(
     _ descent: inout Descent, _ tables: inout GuestTables<GuestStage<Second, Observer>>, isTrial: Bool, _ output: inout SecondStageOutput
   ) {
@@ -156,6 +193,30 @@ struct GuestBare<Second: RISCVFormat>: Regime {
 
   @inline(__always)
   func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    var output = SecondStageOutput()
+    var result = WalkResult()
+    if !Observer.isWatching && caches.hasOnlyPrefixes {
+      var quiet = QuietGuest<Second>(second, memory)
+      if quiet.translate(address, isWritten: access.isWrite, &output) {
+        let rights = combined(.firstStage, output.rights)
+        if caches.permissions.permits(rights, access) {
+          caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
+          result.reads = quiet.reads
+          result.output = output.address.bits
+          result.pageShift = output.pageShift
+          result.rights = rights
+          settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+          return result
+        }
+      }
+    }
+    return walkInFull(address, access, caches, memory, observer)
+  }
+
+  @inline(never)
+  private func walkInFull<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
     var stage = GuestStage<Second, Observer>(second, access, caches, memory, observer)
