@@ -21,6 +21,7 @@ private struct Fence {
 private final class World {
   let hart: Hart
   let isGuest: Bool
+  private let hasWalkCaches: Bool
   var random: SplitMix64
   var time = 0
   private var history: [UInt64: [(time: Int, value: UInt64)]] = [:]
@@ -42,6 +43,7 @@ private final class World {
   init(seed: UInt64, isGuest: Bool, _ options: [(String, String)]) throws {
     hart = try Hart(options)
     self.isGuest = isGuest
+    hasWalkCaches = !options.contains { $0 == tlbOnly[0] }
     random = SplitMix64(seed: seed)
     let hart = hart
     func place(_ count: Int) -> [UInt64] { (0..<count).map { _ in hart.frames() } }
@@ -227,6 +229,57 @@ private final class World {
     return result
   }
 
+  // MARK: One moment
+
+  /// What the slot held at a time.
+  private func value(_ slot: UInt64, at moment: Int) -> UInt64 { history[slot]?.last { $0.time <= moment }?.value ?? 0 }
+
+  /// One walk down with every slot as it was then; nil for anything but a well-formed leaf.
+  private func leaf(_ root: UInt64, _ address: UInt64, at moment: Int, _ host: (UInt64) -> UInt64?) -> (value: UInt64, page: UInt64, shift: UInt64, isGlobal: Bool)? {
+    var (table, isGlobal) = (root, false)
+    for level in (0..<3 as Range<UInt64>).reversed() {
+      let shift = 12 + 9 * level
+      let index = (address >> shift) & (level == 2 && secondRoots.contains(root) ? 2047 : 511)
+      guard let slot = host(table + index * 8) else { return nil }
+      let value = value(slot, at: moment)
+      guard value & 1 != 0 else { return nil }
+      isGlobal = isGlobal || value & Bit.g != 0
+      let mask: UInt64 = (1 << shift) - 1
+      if value & 0xe != 0 { return frame(value) & mask == 0 ? (value, frame(value) | address & mask, shift, isGlobal) : nil }
+      table = frame(value)
+    }
+    return nil
+  }
+
+  private func secondLeaf(_ gpa: UInt64, at moment: Int) -> (value: UInt64, page: UInt64, shift: UInt64)? {
+    if !isGuest { return (Bit.user | Bit.w | Bit.x, gpa, 64) }
+    return leaf(secondRoots[Int(machine)], gpa, at: moment) { $0 }.map { ($0.value, $0.page, $0.shift) }
+  }
+
+  /// Whether a TLB without walk caches may give the page: a walk gave it at one moment, and no later fence reaches it.
+  private func wasTrue(_ page: UInt64, _ address: UInt64, _ kind: UInt32, _ isUser: Bool) -> Bool {
+    for moment in (0...time).reversed() {
+      let later = fences.filter { $0.time > moment }
+      if later.contains(where: { $0.address == nil && $0.asid == nil && ($0.machine == nil || !isGuest || $0.machine == machine) && !$0.isSecond }) { return false }
+      for other in 0..<3 as Range<UInt64> {
+        guard let first = leaf(roots[Int(other)], address, at: moment, { self.secondLeaf($0, at: moment)?.page }),
+          other == asid || first.isGlobal, let second = secondLeaf(first.page, at: moment), second.page == page,
+          permits(first.value, kind, isUser), permits(second.value, kind, true, withMXR: false)
+        else { continue }
+        let isReached = later.contains { fence in
+          if fence.isSecond {
+            return (fence.machine == nil || fence.machine == machine)
+              && (fence.address == nil || fence.address! >> second.shift == first.page >> second.shift)
+          }
+          return (!isGuest || fence.machine == machine) && (fence.asid == nil || fence.asid == other && !first.isGlobal)
+            && (fence.address == nil || fence.address! >> first.shift == address >> first.shift)
+        }
+        if !isReached { return true }
+      }
+    }
+    return false
+  }
+
   // MARK: Judging
 
   /// Performs an access and says what is wrong with the answer, or nil.
@@ -262,6 +315,9 @@ private final class World {
     answers += 1
     let text = describe(found)
     if !allowed.contains(text) { return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege) gives \(text), allowed are \(allowed)" }
+    if !hasWalkCaches && found.outcome == "finished" && !wasTrue(found.address, address, kind, isUser) {
+      return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege) gives \(text), which no walk gave since the last fence"
+    }
     if try cold(kind, address, privilege) != text { stale += 1 }
     return nil
   }
@@ -330,6 +386,6 @@ private let noTLB = [("tlb.l1.ways", "0"), ("tlb.l2.ways", "0"), ("entrycache.wa
       answers += world.answers
     }
     // The test would be empty if nothing were ever kept.
-    #expect(stale * 100 > answers, "\(stale) of \(answers) answers were stale")
+    #expect(stale * 200 > answers, "\(stale) of \(answers) answers were stale")
   }
 }
