@@ -8,6 +8,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
   let first: NativeRegime<Format>
   let second: UnsafePointer<GuestPhysicalControls>
 
+  @inline(__always) static var stageCount: UInt8 { 2 }
   @inline(__always) var privileges: UInt32 { first.privileges }
   @inline(__always) var context: ContextTag { first.context }
   @inline(__always) var globalContext: ContextTag { first.globalContext }
@@ -30,7 +31,12 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
       var tables = GuestTables(GuestPhysicalStage(second, access, caches, memory, observer), hole: .fault)
       var output = SecondStageOutput()
       var descent = descend(address, access, caches, &tables, observer)
-      if descent.reason == .none { translateFinal(&descent, caches, &tables, &output) }
+      if descent.reason == .none {
+        observer.didStep(
+          PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: descent.output, level: descent.level, stage: 1,
+          .none)
+        translateFinal(&descent, caches, &tables, &output)
+      }
       result.reads &+= tables.second.reads
       if descent.reason == .none && (descent.isUnmarked || tables.second.owedCount > 0) {
         mark(&descent, address, access, caches, &tables, observer)
@@ -48,12 +54,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
       result.reason = descent.reason
       result.level = UInt8(truncatingIfNeeded: descent.level)
       result.isNegative = descent.reason == .invalid
-      if descent.reason == .none {
-        observer.didStep(
-          PGK_STEP_TRANSLATED, slot: .max, entry: 0, input: descent.output, output: output.address.bits, level: descent.level,
-          stage: 2, .none)
-        finish(descent, access, output, &result)
-      }
+      if descent.reason == .none { finish(descent, access, output, &result) }
       return result
     }
   }
@@ -156,6 +157,7 @@ struct UntranslatedGuest: Regime {
   var context: ContextTag { second.pointee.context }
   var globalContext: ContextTag { context }
 
+  @inline(__always) static var stageCount: UInt8 { 2 }
   @inline(__always) var privileges: UInt32 { 0b11 }
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & Self.addressMask }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { true }
@@ -169,6 +171,8 @@ struct UntranslatedGuest: Regime {
     var result = WalkResult()
     var stage = GuestPhysicalStage(second, access, caches, memory, observer)
     var output = SecondStageOutput()
+    observer.didStep(
+      PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: address, level: 0, stage: 1, .none)
     let isTranslated = stage.translate(Address(address), for: .final, &output)
     result.reads = stage.reads
     guard isTranslated else {
@@ -185,8 +189,6 @@ struct UntranslatedGuest: Regime {
     result.output = output.address.bits
     result.rights = output.rights
     result.pageShift = output.pageShift
-    observer.didStep(
-      PGK_STEP_TRANSLATED, slot: .max, entry: 0, input: address, output: result.output, level: 0, stage: 2, .none)
     return result
   }
 }

@@ -226,6 +226,8 @@ struct GuestBare<Second: RISCVFormat>: Regime {
       result.reason = .pageKind
       return result
     }
+    observer.didStep(
+      PGK_STEP_TRANSLATED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: address, level: 0, stage: 1, .none)
     var output = SecondStageOutput()
     var isDone = true
     if !updatesThenFaults {

@@ -99,6 +99,39 @@ private let none: [(String, String)] = [("pwc.level1.ways", "0"), ("pwc.level2.w
     #expect(steps.list == second + ["1.2"] + second + ["1.1"] + second + ["1.0", "1=56789000"] + second + ["2=81234000"])
   }
 
+  /// The ends of translations that an observer of one load is told, as stage, input and output.
+  private func ends(_ hart: Hart, _ address: UInt64) throws -> [[UInt64]] {
+    final class Ends { var list: [[UInt64]] = [] }
+    let ends = Ends()
+    var observer = pgk_observer_v1()
+    observer.size = UInt32(MemoryLayout<pgk_observer_v1>.size)
+    observer.abi = PGK_ABI
+    observer.context = Unmanaged.passUnretained(ends).toOpaque()
+    observer.step = { context, _, step in
+      guard let step = step?.pointee, UInt32(step.kind) == PGK_STEP_TRANSLATED, let context else { return }
+      Unmanaged<Ends>.fromOpaque(context).takeUnretainedValue().list.append([UInt64(step.stage), step.input, step.output])
+    }
+    try hart.unit.observe(observer)
+    _ = try hart.load(address, "VU")
+    try hart.unit.observe(nil)
+    return ends.list
+  }
+
+  @Test(arguments: ["after", "before"], ["true", "false"])
+  func `show the end of each stage with the access's address, in any order of asking`(_ order: String, _ updates: String) throws {
+    let bench = try TwoStageBench(3, 3, [("stage-order", order), ("update-then-fault", updates)])
+    let address = bench.address + 8
+    #expect(try ends(bench.hart, address) == [[1, address, bench.guestPage + 8], [2, address, bench.hostPage + 8]])
+  }
+
+  @Test func `show the end of a bare first stage as well`() throws {
+    let hart = try Hart()
+    let root = hart.frames(4)
+    try hart.set([("hgatp", hart.translation(3, root: root))])
+    hart.put(Hart.leaf(0x8123_4000, Bit.user), at: 0x5000, root: root, levels: 3, isSecond: true)
+    #expect(try ends(hart, 0x5008) == [[1, 0x5008, 0x5008], [2, 0x5008, 0x8123_4008]])
+  }
+
   @Test func `report an implicit fault as the original access, with the entry's address and a pseudoinstruction`() throws {
     let bench = try TwoStageBench(3, 3, none)
     bench.mapSecond(bench.guestSlots[1] & ~0xfff, 0, 0)

@@ -225,8 +225,8 @@ typedef struct pgk_physical_map_v1 {
 #define PGK_STEP_UPDATED 4u     /* accessed or dirty was written; `entry` is the new value */
 #define PGK_STEP_TLB_HIT 5u     /* the whole translation; no other step follows */
 #define PGK_STEP_TRANSLATED 6u  /* the end of a walk that succeeded; it has no slot. With two stages it comes twice, from
-                                   the access's address each time: stage 1 to the guest-physical, stage 2 to the
-                                   physical address */
+                                   the access's address each time: stage 1 to the guest-physical address, which is the
+                                   same where the first stage is off, and stage 2, last of all, to the physical one */
 
 typedef struct pgk_step_v1 {
   uint64_t slot;   /* physical address of the entry; PGK_NO_ENTRY if none */
