@@ -105,6 +105,9 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
       descent = Walker<FormatGP, PhysicalTables>.descend(
         input, from: root, isWritten: isWritten, stage: 2, entries, &tables, path: path, observer)
     }
+    if caches.hasEntries {
+      caches.fillEntries(FormatGP.self, entries, from: descent.top, downTo: descent.level, path: path)
+    }
     reads &+= tables.reads
     if descent.reason == .none { descent.reason = refusal(descent.rights, purpose) }
     if descent.reason != .none { return refuse(descent, input, purpose) }

@@ -66,6 +66,8 @@ extension ElbrusUnit {
     physical.addressMask = model.physicalMask
     configureFirstStage(effective)
     configureSecondStage()
+    // When numbers run out in between, those given before are void, and all are asked for again.
+    for _ in 0..<2 { configureContexts(effective) }
     selection = select(effective)
     state.engine.permissions.clear()
   }
@@ -76,8 +78,6 @@ extension ElbrusUnit {
     first.pointee.osRoot = effective.osRoot
     first.pointee.osBase = effective.isSeparate ? effective.osBase : .max
     first.pointee.addressMask = model.ignoresUpperBits ? 0xffff_ffff_ffff : .max
-    first.pointee.context = state.context(ContextIdentifiers(machine: machine, space: effective.space))
-    first.pointee.globalContext = state.context(ContextIdentifiers(machine: machine, isGlobal: true))
     first.pointee.links.isKept = model.iset < 6
     first.pointee.links.window = values[RegisterIndex.userWindow]
   }
@@ -85,6 +85,11 @@ extension ElbrusUnit {
   private func configureSecondStage() {
     second.pointee.isEnabled = values[RegisterIndex.virtualControl] & RegisterBits.guestPhysicalTables != 0
     second.pointee.root = values[RegisterIndex.guestPhysicalRoot]
+  }
+
+  private func configureContexts(_ effective: EffectiveRegisters) {
+    first.pointee.context = state.context(ContextIdentifiers(machine: machine, space: effective.space))
+    first.pointee.globalContext = state.context(ContextIdentifiers(machine: machine, isGlobal: true))
     second.pointee.context = state.context(ContextIdentifiers(machine: machine, stage: 2))
   }
 

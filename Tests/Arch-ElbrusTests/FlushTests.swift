@@ -144,6 +144,26 @@ private let page = Mapped.page
     try m.bench.set([("gid", 0)])
     #expect(try m.bench.read(address).reads == 0)
   }
+
+  /// The TLB knows spaces by 8191 numbers of its own. Here the last of them is the space of a machine whose global pages
+  /// then want one more, and all of them are given anew until the last one is somebody else's.
+  @Test func `keep spaces apart when the numbers for them run out amid a load of registers`() throws {
+    let m = try Mapped(.v6, iset: 6, [("tlb.l1.sets", "1"), ("tlb.l1.ways", "64")])
+    let other = Tables(m.bench.memory, .v6, root: 0x90_0000)
+    other.map(address, to: page + 0x7000)
+    try m.bench.set([("sh_core_mode", 0x20), ("sh_mmu_cr", 0x821)])
+    // A space of the first machine, its global pages and its second stage were the first three numbers.
+    for pid in 1...4095 as ClosedRange<UInt64> { try m.bench.set([("pid", pid)]) }
+    for pid in 0...4089 as ClosedRange<UInt64> { try m.bench.set([("gid", 1), ("sh_pid", pid)]) }
+    try m.bench.set([("gid", 2), ("u_pptb", m.tables.root)])
+    #expect(try m.bench.read(address).address == page)
+    try m.bench.set([("u_pptb", other.root)])
+    for pid in 0...4095 as ClosedRange<UInt64> { try m.bench.set([("gid", 0), ("pid", pid)]) }
+    for pid in 0...4095 as ClosedRange<UInt64> {
+      try m.bench.set([("gid", 1), ("sh_pid", pid)])
+      if pid > 4070 { #expect(try m.bench.read(address).address == page + 0x7000) }
+    }
+  }
 }
 
 @Suite struct `An Elbrus probe` {

@@ -55,6 +55,12 @@ private let nothingCached = ["tlb.l1", "tlb.l2", "pwc.level1", "pwc.level2", "pw
     #expect(try guest.bench.read(address) == Answer(outcome: "finished", address: page, reads: 24))
   }
 
+  @Test func `reads its own entries and the GP leaves only, once GP directories are cached by their addresses`() throws {
+    let guest = try GuestBench(nothingCached + [("entrycache.sets", "16"), ("entrycache.ways", "8")])
+    _ = try guest.bench.read(address)
+    #expect(try guest.bench.read(address) == Answer(outcome: "finished", address: page, reads: 4 + 5))
+  }
+
   @Test func `shows the end of each stage with the access's address`() throws {
     let guest = try GuestBench()
     #expect(try guest.ends(address + 8) == [[1, address + 8, guestPage + 8], [2, address + 8, page + 8]])
