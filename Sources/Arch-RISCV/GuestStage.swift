@@ -8,6 +8,13 @@ struct SecondSetting {
   var controls: EntryControls
   var context: ContextTag
   var rights: RightsJudge
+
+  init(_ setting: Setting, _ contexts: Contexts) {
+    root = setting.second.root
+    controls = setting.secondControls
+    context = contexts.second
+    rights = setting.guest.judge
+  }
 }
 
 /// The second stage at work for one access.
@@ -15,7 +22,8 @@ struct SecondSetting {
 /// "Guest Physical Address Translation": the algorithm of the first stage, but every access counts as a user's, the
 /// address is not sign-extended, and tables of the first stage are read and updated as by implicit loads and stores.
 struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
-  let setting: SecondSetting
+  // SAFETY: as OneStage.
+  let parameters: UnsafePointer<SecondSetting>
   let access: pgk_access_v1
   let caches: TranslationCaches
   let memory: PhysicalMemory
@@ -26,14 +34,16 @@ struct GuestStage<Format: RISCVFormat, Observer: WalkObserver>: SecondStage {
 
   @inline(__always)
   init(
-    _ setting: SecondSetting, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ parameters: UnsafePointer<SecondSetting>, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) {
-    self.setting = setting
+    self.parameters = parameters
     self.access = access
     self.caches = caches
     self.memory = memory
     self.observer = observer
   }
+
+  @inline(__always) private var setting: SecondSetting { parameters.pointee }
 
   /// Reading an entry asked for R; updating it asks for W, and sets D.
   @inline(__always) var translatesForUpdate: Bool { true }

@@ -5,24 +5,16 @@ import PagingKit
 /// satp or vsatp and its tables, in one format.
 struct OneStage<Format: RISCVFormat>: Regime {
   let privileges: UInt32
-  let context: ContextTag
-  let globalContext: ContextTag
-  let root: UInt64
-  let controls: EntryControls
-  let rights: RightsJudge
-  let masking: PointerMasking
-  let updatesThenFaults: Bool
+  // SAFETY: the unit allocates the parameters at init, frees them at deinit, and changes them between batches only.
+  let parameters: UnsafePointer<StageParameters>
 
-  init(_ stage: FirstStage, _ contexts: StageContexts, privileges: UInt32, _ model: Model) {
-    self.privileges = privileges
-    context = contexts.own
-    globalContext = contexts.global
-    root = stage.translation.root
-    controls = stage.controls
-    rights = stage.judge
-    masking = stage.masking
-    updatesThenFaults = model.updatesThenFaults
-  }
+  @inline(__always) var context: ContextTag { parameters.pointee.contexts.own }
+  @inline(__always) var globalContext: ContextTag { parameters.pointee.contexts.global }
+  @inline(__always) var root: UInt64 { parameters.pointee.stage.translation.root }
+  @inline(__always) var controls: EntryControls { parameters.pointee.stage.controls }
+  @inline(__always) var rights: RightsJudge { parameters.pointee.stage.judge }
+  @inline(__always) var masking: PointerMasking { parameters.pointee.stage.masking }
+  @inline(__always) var updatesThenFaults: Bool { parameters.pointee.updatesThenFaults }
 
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { Format.accepts(address) }

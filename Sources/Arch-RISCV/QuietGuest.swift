@@ -3,14 +3,15 @@ import PagingKit
 
 /// Guest-physical memory behind a second stage that lets entries be read and needs no flag set.
 struct QuietGuest<Second: RISCVFormat>: QuietTables {
-  let setting: SecondSetting
+  // SAFETY: as OneStage.
+  let parameters: UnsafePointer<SecondSetting>
   var tables: QuietMemory
   /// Entries of first-stage tables.
   var firstReads: UInt32 = 0
 
   @inline(__always)
-  init(_ setting: SecondSetting, _ memory: PhysicalMemory) {
-    self.setting = setting
+  init(_ parameters: UnsafePointer<SecondSetting>, _ memory: PhysicalMemory) {
+    self.parameters = parameters
     tables = QuietMemory(memory)
   }
 
@@ -31,8 +32,8 @@ struct QuietGuest<Second: RISCVFormat>: QuietTables {
   @inline(never)
   mutating func translate(_ address: UInt64, isWritten: Bool, _ output: inout SecondStageOutput) -> Bool {
     guard Second.accepts(address) else { return false }
-    let root = WalkStart(table: setting.root, level: Second.radix.levelCount &- 1)
-    let seen = Glance<Second>(address, from: root, isWritten: isWritten, setting.controls, &tables, path: nil)
+    let root = WalkStart(table: parameters.pointee.root, level: Second.radix.levelCount &- 1)
+    let seen = Glance<Second>(address, from: root, isWritten: isWritten, parameters.pointee.controls, &tables, path: nil)
     guard seen.isPlain, seen.rights.has(.user) else { return false }
     output.address = Address(seen.output)
     output.pageShift = seen.pageShift

@@ -35,6 +35,22 @@ struct FirstStage {
   var masking = PointerMasking()
 }
 
+/// What walks of one first stage look at. The unit owns it and changes it between batches, so regimes only point to it.
+struct StageParameters {
+  var stage: FirstStage
+  var contexts: StageContexts
+  /// Policies of the model: see there.
+  let updatesThenFaults: Bool
+  let asksSecondStageFirst: Bool
+
+  init(_ stage: FirstStage, _ contexts: StageContexts, _ model: Model) {
+    self.stage = stage
+    self.contexts = contexts
+    updatesThenFaults = model.updatesThenFaults
+    asksSecondStageFirst = model.asksSecondStageFirst
+  }
+}
+
 /// Everything that accesses need to know of the registers.
 struct Setting {
   let is32: Bool

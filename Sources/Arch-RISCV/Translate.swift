@@ -75,14 +75,14 @@ extension RISCVUnit {
   private func native<Observer: WalkObserver>(
     _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
-    oneStage(setting.native, contexts.native, batch, from: first, to: end, privileges, observer)
+    oneStage(native, batch, from: first, to: end, privileges, observer)
   }
 
   private func guest<Observer: WalkObserver>(
     _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
     switch setting.second.mode {
-    case .bare: oneStage(setting.guest, contexts.guest, batch, from: first, to: end, privileges, observer)
+    case .bare: oneStage(guest, batch, from: first, to: end, privileges, observer)
     case .sv32: guest32(batch, from: first, to: end, privileges, observer)
     case .sv39: guest(Sv39x4.self, batch, from: first, to: end, privileges, observer)
     case .sv48: guest(Sv48x4.self, batch, from: first, to: end, privileges, observer)
@@ -91,62 +91,51 @@ extension RISCVUnit {
   }
 
   private func oneStage<Observer: WalkObserver>(
-    _ stage: FirstStage, _ contexts: StageContexts, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32,
-    _ observer: Observer
+    _ parameters: UnsafePointer<StageParameters>, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
     let engine = state.engine
-    switch stage.translation.mode {
-    case .bare:
-      return untranslated(batch, from: first, to: end, privileges, stage.masking, observer)
-    case .sv32:
-      return engine.run(OneStage<Sv32>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
-    case .sv39:
-      return engine.run(OneStage<Sv39>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
-    case .sv48:
-      return engine.run(OneStage<Sv48>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
-    case .sv57:
-      return engine.run(OneStage<Sv57>(stage, contexts, privileges: privileges, model), batch, from: first, to: end, observer)
+    switch parameters.pointee.stage.translation.mode {
+    case .bare: return untranslated(batch, from: first, to: end, privileges, parameters.pointee.stage.masking, observer)
+    case .sv32: return engine.run(OneStage<Sv32>(privileges: privileges, parameters: parameters), batch, from: first, to: end, observer)
+    case .sv39: return engine.run(OneStage<Sv39>(privileges: privileges, parameters: parameters), batch, from: first, to: end, observer)
+    case .sv48: return engine.run(OneStage<Sv48>(privileges: privileges, parameters: parameters), batch, from: first, to: end, observer)
+    case .sv57: return engine.run(OneStage<Sv57>(privileges: privileges, parameters: parameters), batch, from: first, to: end, observer)
     }
-  }
-
-  private var secondSetting: SecondSetting {
-    SecondSetting(
-      root: setting.second.root, controls: setting.secondControls, context: contexts.second, rights: setting.guest.judge)
-  }
-
-  private func guestBare<Second: RISCVFormat>(_ format: Second.Type, _ privileges: UInt32) -> GuestBare<Second> {
-    GuestBare<Second>(
-      privileges: privileges, context: contexts.guest.own, rights: setting.guest.judge, masking: setting.guest.masking,
-      second: secondSetting, updatesThenFaults: model.updatesThenFaults)
   }
 
   /// A 32-bit guest: Sv32 or nothing over Sv32x4.
   private func guest32<Observer: WalkObserver>(
     _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
-    let engine = state.engine
-    if setting.guest.translation.mode == .bare {
-      return engine.run(guestBare(Sv32x4.self, privileges), batch, from: first, to: end, observer)
-    }
-    let regime = TwoStage<Sv32, Sv32x4>(setting.guest, contexts.guest, secondSetting, privileges: privileges, model)
-    return engine.run(regime, batch, from: first, to: end, observer)
+    if setting.guest.translation.mode == .bare { return guestBare(Sv32x4.self, batch, from: first, to: end, privileges, observer) }
+    return twoStages(Sv32.self, Sv32x4.self, batch, from: first, to: end, privileges, observer)
   }
 
   @inline(__always)
   private func guest<Second: RISCVFormat, Observer: WalkObserver>(
     _ format: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
-    let engine = state.engine
-    let (stage, tags, second) = (setting.guest, contexts.guest, secondSetting)
-    switch stage.translation.mode {
-    case .bare, .sv32:
-      return engine.run(guestBare(Second.self, privileges), batch, from: first, to: end, observer)
-    case .sv39:
-      return engine.run(TwoStage<Sv39, Second>(stage, tags, second, privileges: privileges, model), batch, from: first, to: end, observer)
-    case .sv48:
-      return engine.run(TwoStage<Sv48, Second>(stage, tags, second, privileges: privileges, model), batch, from: first, to: end, observer)
-    case .sv57:
-      return engine.run(TwoStage<Sv57, Second>(stage, tags, second, privileges: privileges, model), batch, from: first, to: end, observer)
+    switch setting.guest.translation.mode {
+    case .bare, .sv32: guestBare(format, batch, from: first, to: end, privileges, observer)
+    case .sv39: twoStages(Sv39.self, format, batch, from: first, to: end, privileges, observer)
+    case .sv48: twoStages(Sv48.self, format, batch, from: first, to: end, privileges, observer)
+    case .sv57: twoStages(Sv57.self, format, batch, from: first, to: end, privileges, observer)
     }
+  }
+
+  @inline(__always)
+  private func twoStages<First: RISCVFormat, Second: RISCVFormat, Observer: WalkObserver>(
+    _ guestFormat: First.Type, _ hostFormat: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  ) -> EngineEnd {
+    let regime = TwoStage<First, Second>(privileges: privileges, parameters: guest, second: second)
+    return state.engine.run(regime, batch, from: first, to: end, observer)
+  }
+
+  @inline(__always)
+  private func guestBare<Second: RISCVFormat, Observer: WalkObserver>(
+    _ format: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  ) -> EngineEnd {
+    let regime = GuestBare<Second>(privileges: privileges, parameters: guest, second: second)
+    return state.engine.run(regime, batch, from: first, to: end, observer)
   }
 }

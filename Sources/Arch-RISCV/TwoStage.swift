@@ -5,35 +5,24 @@ import PagingKit
 /// vsatp in one format over hgatp in another.
 struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
   let privileges: UInt32
-  let context: ContextTag
-  let globalContext: ContextTag
-  let root: UInt64
-  let controls: EntryControls
-  let rights: RightsJudge
-  let masking: PointerMasking
-  let second: SecondSetting
-  let updatesThenFaults: Bool
-  let asksSecondStageFirst: Bool
-
-  init(_ stage: FirstStage, _ contexts: StageContexts, _ second: SecondSetting, privileges: UInt32, _ model: Model) {
-    self.privileges = privileges
-    context = contexts.own
-    globalContext = contexts.global
-    root = stage.translation.root
-    controls = stage.controls
-    rights = stage.judge
-    masking = stage.masking
-    self.second = second
-    updatesThenFaults = model.updatesThenFaults
-    asksSecondStageFirst = model.asksSecondStageFirst
-  }
+  // SAFETY: as OneStage.
+  let parameters: UnsafePointer<StageParameters>
+  let second: UnsafePointer<SecondSetting>
 
   @inline(__always) static var stageCount: UInt8 { 2 }
+  @inline(__always) var context: ContextTag { parameters.pointee.contexts.own }
+  @inline(__always) var globalContext: ContextTag { parameters.pointee.contexts.global }
+  @inline(__always) var root: UInt64 { parameters.pointee.stage.translation.root }
+  @inline(__always) var controls: EntryControls { parameters.pointee.stage.controls }
+  @inline(__always) var rights: RightsJudge { parameters.pointee.stage.judge }
+  @inline(__always) var masking: PointerMasking { parameters.pointee.stage.masking }
+  @inline(__always) var updatesThenFaults: Bool { parameters.pointee.updatesThenFaults }
+  @inline(__always) var asksSecondStageFirst: Bool { parameters.pointee.asksSecondStageFirst }
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { First.accepts(address) }
   @inline(__always) func judge(_ collected: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
     let reason = rights.first(collected, access)
-    return reason == .none ? rights.second(collected, access) : reason
+    return reason == .none ? second.pointee.rights.second(collected, access) : reason
   }
 
   /// First-stage entries through the second stage; the leaf's rights; its A and D; then the final address.
@@ -60,7 +49,7 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
           result.level = UInt8(truncatingIfNeeded: seen.level)
           result.isGlobal = !seen.rights.has(.notGlobal)
           result.rights = rights
-          settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+          settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
           return result
         }
       }
@@ -114,7 +103,7 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
     var result = WalkResult()
     result.reads = tables.second.reads
     combine(&result, descent, isUpdated && access.isWrite ? descent.rights.union(.dirty) : descent.rights, output)
-    settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+    settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
     return result
   }
 
@@ -176,19 +165,20 @@ struct TwoStage<First: RISCVFormat, Second: RISCVFormat>: Regime {
 /// A guest without a first stage: its addresses are guest-physical.
 struct GuestBare<Second: RISCVFormat>: Regime {
   let privileges: UInt32
-  let context: ContextTag
-  let rights: RightsJudge
-  let masking: PointerMasking
-  let second: SecondSetting
-  let updatesThenFaults: Bool
+  // SAFETY: as OneStage.
+  let parameters: UnsafePointer<StageParameters>
+  let second: UnsafePointer<SecondSetting>
 
   @inline(__always) static var stageCount: UInt8 { 2 }
+  @inline(__always) var context: ContextTag { parameters.pointee.contexts.own }
+  @inline(__always) var masking: PointerMasking { parameters.pointee.stage.masking }
+  @inline(__always) var updatesThenFaults: Bool { parameters.pointee.updatesThenFaults }
   @inline(__always) var globalContext: ContextTag { context }
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { masking.transformed(address, access) }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { Second.accepts(address) }
   @inline(__always) func judge(_ collected: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
     if (Privilege.shadowStack &>> UInt32(truncatingIfNeeded: access.privilege)) & 1 != 0 { return .pageKind }
-    return rights.second(collected, access)
+    return second.pointee.rights.second(collected, access)
   }
 
   @inline(__always)
@@ -207,7 +197,7 @@ struct GuestBare<Second: RISCVFormat>: Regime {
           result.output = output.address.bits
           result.pageShift = output.pageShift
           result.rights = rights
-          settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+          settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
           return result
         }
       }
@@ -249,7 +239,7 @@ struct GuestBare<Second: RISCVFormat>: Regime {
     result.output = output.address.bits
     result.pageShift = output.pageShift
     result.rights = combined(.firstStage, output.rights)
-    settleOutput(&result, tooWide: second.controls.tooWide, address, access, masking, caches, memory, observer)
+    settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
     return result
   }
 }

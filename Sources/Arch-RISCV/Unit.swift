@@ -25,6 +25,10 @@ final class RISCVUnit: UnitModel {
   private(set) var registers = Registers()
   private(set) var setting: Setting
   private(set) var contexts: Contexts
+  // The same as regimes see it.
+  let native: UnsafeMutablePointer<StageParameters>
+  let guest: UnsafeMutablePointer<StageParameters>
+  let second: UnsafeMutablePointer<SecondSetting>
 
   init(options: OptionValues, memory: PhysicalMemory) throws(OpenError) {
     model = Model(options)
@@ -33,6 +37,16 @@ final class RISCVUnit: UnitModel {
     state = UnitState(options: options, sizes: PageSizes([12, 16, 21, 22, 30, 39, 48]), memory: memory)
     setting = Setting(registers, model)
     contexts = Self.contexts(setting, state)
+    (native, guest, second) = (.allocate(capacity: 1), .allocate(capacity: 1), .allocate(capacity: 1))
+    native.initialize(to: StageParameters(setting.native, contexts.native, model))
+    guest.initialize(to: StageParameters(setting.guest, contexts.guest, model))
+    second.initialize(to: SecondSetting(setting, contexts))
+  }
+
+  deinit {
+    native.deallocate()
+    guest.deallocate()
+    second.deallocate()
   }
 
   // MARK: Registers
@@ -61,6 +75,9 @@ final class RISCVUnit: UnitModel {
     registers = changed
     setting = Setting(changed, model)
     contexts = Self.contexts(setting, state)
+    native.pointee = StageParameters(setting.native, contexts.native, model)
+    guest.pointee = StageParameters(setting.guest, contexts.guest, model)
+    second.pointee = SecondSetting(setting, contexts)
     state.engine.permissions.clear()
   }
 
