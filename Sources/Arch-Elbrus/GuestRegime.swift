@@ -20,9 +20,39 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     return reason == .none ? secondStageRefusal(rights, access) : reason
   }
 
+  /// A glance gives most answers: every entry of both stages is there and marked. Anything else is walked in full.
+  @inline(__always)
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  ) -> WalkResult {
+    guard !Observer.isWatching, !caches.hasEntries, caches.nested.isAbsent, !caches.hasSecondPrefix, !caches.hasPrefix else {
+      return walkInFull(address, access, caches, memory, observer)
+    }
+    var quiet = QuietGuestTables(second, memory)
+    let isStore = Judgement.isStore(access)
+    let seen = Glance<Format>(
+      address, from: first.root(of: address), isWritten: isStore, first.controls, &quiet, path: nil)
+    guard seen.isPlain, first.judgement.refusal(seen.rights, access) == .none else {
+      return walkInFull(address, access, caches, memory, observer)
+    }
+    let final = quiet.look(seen.output, isWritten: isStore)
+    guard final.isPlain, secondStageRefusal(final.rights, access) == .none, first.exists(final.output, memory) else {
+      return walkInFull(address, access, caches, memory, observer)
+    }
+    var result = first.result(seen)
+    result.output = final.output
+    result.rights.formIntersection(final.rights)
+    result.pageShift = min(seen.pageShift, final.pageShift)
+    result.level = UInt8(truncatingIfNeeded: seen.level)
+    result.reads = quiet.tables.reads &+ quiet.guestReads
+    caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.tables.reads)
+    return result
+  }
+
   /// The guest's tables, the guest's rights, the final address, and only then A and D: rights for all of them, then
   /// the GP entries', then the guest's from the top.
-  func walk<Observer: WalkObserver>(
+  @inline(never)
+  private func walkInFull<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
     var result = WalkResult()

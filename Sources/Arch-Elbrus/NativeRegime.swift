@@ -55,19 +55,55 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
     Walker<Format, PhysicalTables>.prefetch(address, from: root(of: address), controls, memory)
   }
 
+  /// A glance gives most answers: every entry is there and marked. Anything else is walked in full.
   @inline(__always)
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
   ) -> WalkResult {
-    var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
-    var descent = descend(address, access, caches, &tables, observer)
-    if descent.isUnmarked || descent.reason != .none {
-      var copy = tables
-      finishSlowly(&descent, address, access, caches, &copy, observer)
-      tables = copy
-    } else {
-      caches.keep(address, Format.self, controls, context, descent)
+    let start = start(address, caches)
+    guard !Observer.isWatching, !caches.hasEntries, !parameters.pointee.links.mayBeThere else {
+      return walkInFull(address, access, caches, memory, observer, start)
     }
+    var quiet = QuietMemory(memory)
+    let seen = Glance<Format>(
+      address, from: start, isWritten: Judgement.isStore(access), controls, &quiet, path: caches.hasPrefix ? caches.path : nil)
+    guard seen.isPlain, judgement.refusal(seen.rights, access) == .none, exists(seen.output, memory) else {
+      return walkInFull(address, access, caches, memory, observer, start)
+    }
+    if caches.hasPrefix {
+      caches.fill(address, Format.self, controls, context, from: start, downTo: seen.level, path: caches.path, caches.prefix)
+    }
+    var result = result(seen)
+    result.reads = quiet.reads
+    return result
+  }
+
+  /// Where a walk begins, with what the walk caches know.
+  @inline(__always) private func start(_ address: UInt64, _ caches: TranslationCaches) -> WalkStart {
+    let root = root(of: address)
+    return caches.hasPrefix ? caches.start(address, root: root, Format.self, context, caches.prefix) : root
+  }
+
+  @inline(__always) func result(_ seen: Glance<Format>) -> WalkResult {
+    var result = WalkResult()
+    result.output = seen.output
+    result.rights = seen.rights
+    result.attributes = Format.attributes(of: seen.leaf, controls)
+    result.level = UInt8(truncatingIfNeeded: seen.level)
+    result.pageShift = seen.pageShift
+    result.isGlobal = Format.isGlobal(seen.leaf, controls)
+    return result
+  }
+
+  @inline(never)
+  private func walkInFull<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    _ start: WalkStart
+  ) -> WalkResult {
+    var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
+    var descent = descend(address, access, from: start, caches, &tables, observer)
+    mark(&descent, address, access, caches, &tables, observer)
+    caches.keep(address, Format.self, controls, context, descent)
     var result = result(descent, access)
     result.reads = tables.reads
     if descent.reason != .none {
@@ -80,31 +116,19 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
   }
 
   /// Down to the leaf, judged.
-  @inline(__always)
-  func descend<Tables: TableMemory, Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ tables: inout Tables, _ observer: Observer
+  private func descend<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, from start: WalkStart, _ caches: TranslationCaches, _ tables: inout PhysicalTables,
+    _ observer: Observer
   ) -> Descent {
-    let root = root(of: address)
-    let path = caches.path
-    let isStore = Judgement.isStore(access)
-    // Two calls, so that a walk from the root has constant levels.
-    var descent: Descent
-    if caches.hasPrefix || parameters.pointee.links.mayBeThere {
-      let start = caches.start(address, root: root, Format.self, context, caches.prefix)
-      if let level = negativeLink(address, start.level, caches) { return invalidLink(level, path) }
-      descent = Walker<Format, Tables>.descend(
-        address, from: start, isWritten: isStore, stage: 1, controls, &tables, path: path, observer)
-    } else {
-      descent = Walker<Format, Tables>.descend(
-        address, from: root, isWritten: isStore, stage: 1, controls, &tables, path: path, observer)
-    }
+    if let level = negativeLink(address, start.level, caches) { return invalidLink(level, caches.path) }
+    var descent = Walker<Format, PhysicalTables>.descend(
+      address, from: start, isWritten: Judgement.isStore(access), stage: 1, controls, &tables, path: caches.path, observer)
     if descent.reason == .none { descent.reason = judgement.refusal(descent.rights, access) }
     return descent
   }
 
-  /// What is rare: entries that want marks, and refusals.
-  @inline(never)
-  private func finishSlowly<Observer: WalkObserver>(
+  /// A and D of an access that nothing refuses. An entry that has changed since it was read begins the walk anew.
+  private func mark<Observer: WalkObserver>(
     _ descent: inout Descent, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches,
     _ tables: inout PhysicalTables, _ observer: Observer
   ) {
@@ -115,7 +139,7 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
         path: caches.path, observer, updates: &caches.counters.pointee.updates)
       if exchange == .lost && attempts < Self.patience {
         attempts &+= 1
-        descent = descend(address, access, caches, &tables, observer)
+        descent = descend(address, access, from: start(address, caches), caches, &tables, observer)
         continue
       }
       if exchange != .done {
@@ -124,7 +148,6 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
       }
       break
     }
-    caches.keep(address, Format.self, controls, context, descent)
   }
 
   @inline(__always) func exists(_ address: UInt64, _ memory: PhysicalMemory) -> Bool {
