@@ -1,5 +1,6 @@
 // A memory unit on the test bench: sparse memory, tables built by hand, one access at a time.
 import CPagingKit
+import Glibc
 import PagingKit
 
 @testable import Arch_Elbrus
@@ -40,6 +41,34 @@ final class SparseMemory {
   }
 }
 
+/// Plain RAM from address 0 on, zero where nothing was stored: what fast paths need.
+final class DenseMemory {
+  static let byteCount = 64 << 20
+  private let bytes = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 4096)
+  private var touched: Set<UInt64> = []
+  let map: PhysicalMapDescriptor
+
+  init() {
+    memset(bytes, 0, Self.byteCount)
+    map = PhysicalMapDescriptor([
+      pgk_region_v1(base: 0, length: UInt64(Self.byteCount), kind: UInt32(PGK_REGION_RAM), reserved: 0, bytes: bytes),
+      // Pages may lie anywhere.
+      pgk_region_v1(base: UInt64(Self.byteCount), length: 1 << 60, kind: UInt32(PGK_REGION_ADDRESS_ONLY), reserved: 0, bytes: nil),
+    ])
+  }
+
+  deinit { bytes.deallocate() }
+
+  /// Exactly these words, and zeros.
+  func hold(_ words: [UInt64: UInt64]) {
+    for address in touched { bytes.storeBytes(of: 0, toByteOffset: Int(address), as: UInt64.self) }
+    for (address, word) in words { bytes.storeBytes(of: word, toByteOffset: Int(address), as: UInt64.self) }
+    touched = Set(words.keys)
+  }
+
+  func word(_ address: UInt64) -> UInt64 { bytes.load(fromByteOffset: Int(address), as: UInt64.self) }
+}
+
 /// What became of one access.
 struct Answer: Equatable, CustomStringConvertible {
   var outcome: String
@@ -60,9 +89,11 @@ final class Bench {
   let unit: Unit
   var isCold = false
 
-  init(iset: Int = 6, _ options: [(String, String)] = [], memory: SparseMemory = SparseMemory()) throws {
+  init(
+    iset: Int = 6, _ options: [(String, String)] = [], memory: SparseMemory = SparseMemory(), map: PhysicalMapDescriptor? = nil
+  ) throws {
     self.memory = memory
-    unit = try Unit(elbrus, map: memory.map, options: [("iset", "\(iset)")] + options.map { (name: $0.0, value: $0.1) })
+    unit = try Unit(elbrus, map: map ?? memory.map, options: [("iset", "\(iset)")] + options.map { (name: $0.0, value: $0.1) })
   }
 
   func set(_ registers: [(String, UInt64)]) throws {

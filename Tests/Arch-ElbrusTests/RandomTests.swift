@@ -25,10 +25,12 @@ struct Chance {
 struct RandomMachine {
   var judge = Judge()
   var addresses: [UInt64] = []
+  /// All tables lie in the memory that a dense unit has.
+  let isCompact: Bool
   private var chance: Chance
-  private var frames: [UInt64: Bool] = [:]
 
   init(_ chance: inout Chance) {
+    isCompact = chance.oneIn(2)
     self.chance = chance
     judge.iset = Int(3 + chance.below(5))
     self.chance = chance
@@ -70,6 +72,7 @@ struct RandomMachine {
   }
 
   private mutating func newFrame() -> UInt64 {
+    if isCompact { return chance.below(UInt64(DenseMemory.byteCount)) & ~0xfff }
     let width: UInt64 = chance.oneIn(3) ? 44 : 30
     return chance.below(1 << min(width, judge.iset >= 6 ? 44 : 38)) & ~0xfff
   }
@@ -178,6 +181,8 @@ struct RandomMachine {
     for number in 0..<count {
       var machine = RandomMachine(&chance)
       let (cold, warm) = try benches.benches(for: machine.judge)
+      let dense = machine.isCompact && machine.judge.memory.keys.allSatisfy { $0 < UInt64(DenseMemory.byteCount) }
+        ? try benches.dense(for: machine.judge) : nil
       for _ in 0..<5 {
         let access = machine.access()
         let expected = machine.judge.judge(access)
@@ -190,6 +195,12 @@ struct RandomMachine {
         try #require(cold.difference(from: machine.judge) == nil, "\(name): cold")
         try #require(try warm.perform(access).verdict == expected, "\(name): warm")
         try #require(warm.difference(from: machine.judge) == nil, "\(name): warm")
+        guard let dense else { continue }
+        try dense.unit.reset(PGK_RESET_CACHES)
+        let seen = try dense.perform(access)
+        try #require(seen.verdict == expected && seen.reads == machine.judge.reads, "\(name): in plain memory")
+        let strange = machine.judge.memory.first { benches.plain.word($0.key) != $0.value }
+        try #require(strange == nil, "\(name): in plain memory")
       }
     }
     // The generator must reach everything that it is for.
@@ -201,9 +212,29 @@ struct RandomMachine {
 
 /// Units by revision and policies, used again from machine to machine.
 private final class RandomBenches {
-  private var open: [String: (Bench, Bench)] = [:]
+  private var open: [String: (Bench, Bench, Bench)] = [:]
+  let plain = DenseMemory()
+
+  /// A unit without caches over plain memory.
+  func dense(for judge: Judge) throws -> Bench {
+    let bench = try trio(for: judge).2
+    plain.hold(judge.memory)
+    try bench.unit.reset(PGK_RESET_CACHES | PGK_RESET_REGISTERS | PGK_RESET_PENDING)
+    try bench.set(judge.registers.map { ($0.key, $0.value) })
+    return bench
+  }
 
   func benches(for judge: Judge) throws -> (cold: Bench, warm: Bench) {
+    let pair = try trio(for: judge)
+    for bench in [pair.0, pair.1] {
+      bench.memory.words = judge.memory
+      try bench.unit.reset(PGK_RESET_CACHES | PGK_RESET_REGISTERS | PGK_RESET_PENDING)
+      try bench.set(judge.registers.map { ($0.key, $0.value) })
+    }
+    return (pair.0, pair.1)
+  }
+
+  private func trio(for judge: Judge) throws -> (Bench, Bench, Bench) {
     let order = (judge.isPresentFirst ? "P-V-" : "V-P-") + (judge.isWriteFirst ? "W-PV-NON_EX" : "PV-W-NON_EX")
     let options = [
       ("canonical", judge.upperBitsAreIllegal ? "illegal" : "ignore"), ("ad_policy", judge.leavesMarks ? "ignore" : "hardware"),
@@ -212,14 +243,14 @@ private final class RandomBenches {
     // Every kind of cache there is; the cold unit has none that could help within one access.
     let caches = [("tlb.nested.ways", "4"), ("pwc2.level1.ways", "4"), ("pwc2.level3.ways", "2"), ("entrycache.ways", "8")]
     let key = "\(judge.iset) \(options)"
-    if open[key] == nil { open[key] = (try Bench(iset: judge.iset, options), try Bench(iset: judge.iset, options + caches)) }
-    let pair = open[key]!
-    for bench in [pair.0, pair.1] {
-      bench.memory.words = judge.memory
-      try bench.unit.reset(PGK_RESET_CACHES | PGK_RESET_REGISTERS | PGK_RESET_PENDING)
-      try bench.set(judge.registers.map { ($0.key, $0.value) })
-    }
-    return pair
+    if let known = open[key] { return known }
+    let none = ["pwc.level1.ways", "pwc.level2.ways", "pwc.level3.ways", "tlb.l1.ways", "tlb.l2.ways"].map { ($0, "0") }
+    let made = (
+      try Bench(iset: judge.iset, options), try Bench(iset: judge.iset, options + caches),
+      try Bench(iset: judge.iset, options + none, map: plain.map)
+    )
+    open[key] = made
+    return made
   }
 }
 
