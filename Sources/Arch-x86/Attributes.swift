@@ -139,6 +139,8 @@ extension X86Unit {
       rights |= 1
       entry.unexpressed |= PGK_ATTRIBUTE_READ
     }
+    // An entry without rights is not present.
+    if rights == 0 { entry.unexpressed |= PGK_ATTRIBUTE_READ | PGK_ATTRIBUTE_WRITE | PGK_ATTRIBUTE_EXECUTE }
     var bits = rights | entry.output
     if nested.eptControls.pointee.hasModeBasedExecute && rights & 4 != 0 { bits |= 0x400 }
     if wanted & PGK_ATTRIBUTE_USER == 0 { entry.unexpressed |= PGK_ATTRIBUTE_USER }

@@ -87,6 +87,11 @@ extension X86Unit {
     listed.class_ = UInt8(PGK_CLASS_SECOND_STAGE)
     if fault.purpose == .final { listed.flags |= UInt8(PGK_LISTED_FINAL_ADDRESS) }
     setWord(&listed, Word.guestPhysical, fault.guestPhysical)
+    if fault.reason != .misconfigured {
+      // SDM 3C, "Operations that Invalidate Cached Mappings": an EPT violation drops what it used, of both addresses.
+      dropGuestPhysical(fault.guestPhysical)
+      dropPage(reportedAddress(listed), pcid: registers.pcid, withGlobal: true)
+    }
     guard nested.isEPT else { return describeNested(fault, &listed) }
     let isMisconfigured = fault.reason == .misconfigured
     listed.outcome = (isMisconfigured ? Outcome.eptMisconfiguration : .eptViolation).rawValue

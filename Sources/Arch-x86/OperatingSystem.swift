@@ -18,7 +18,11 @@ extension X86Unit {
     var efer: UInt64 = EFER.NXE & ~model.absentEFER
     if isLong { efer |= EFER.LME | EFER.LMA }
     // Paging begins with PCID 0; identifiers are switched on afterwards, as the manual wants it ("Process-Context Identifiers").
-    var list = [
+    // The kind of paging does not change while paging is on.
+    var list: [Request] = []
+    if registers.has(CR4.PCIDE) { list.append(Self.write(.cr4, registers[.cr4] & ~CR4.PCIDE)) }
+    if registers.isPaged { list.append(Self.write(.cr0, registers[.cr0] & ~CR0.PG)) }
+    list += [
       Self.write(.efer, efer), Self.write(.cr4, cr4), Self.write(.cr3, root),
       Self.write(.cr0, registers[.cr0] | CR0.PG | CR0.WP | CR0.PE),
     ]

@@ -47,8 +47,8 @@ extension X86Unit {
       var new = registers
       new[register] = given
       try checkFeatures(new)
-      if let fault = inconsistency(new) { return faulted(fault) }
-      if let fault = try loadPointers(&new, loadsRoot: register == .cr3) { return faulted(fault) }
+      if let fault = inconsistency(new) ?? forbidden(registers, new) { return faulted(fault) }
+      if let exit = loadPointers(&new, loadsRoot: register == .cr3, isMove: true) { return .listed(exit) }
       commit(new, loadsRoot: register == .cr3, keepsTranslations: keeps)
       return .finished
     } catch {
@@ -70,17 +70,23 @@ extension X86Unit {
     let type = value.high & 0xff
     let identifier = UInt32(truncatingIfNeeded: value.high >> 8)
     switch operation {
-    case .invlpg: dropPage(value.low, pcid: registers.pcid, withGlobal: true)
+    case .invlpg:
+      dropPage(value.low, pcid: registers.pcid, withGlobal: true)
+      // Of the paging-structure caches all of the PCID goes, whatever the address.
+      dropPrefixes(pcid: registers.pcid)
     case .invpcid:
       guard type <= 3, identifier < 4096 else { return badType("INVPCID", type) }
-      guard registers.has(CR4.PCIDE) || identifier == 0 || type >= 2 else { return .listed(generalProtectionItem()) }
+      guard registers.has(CR4.PCIDE) || identifier == 0 || type >= 2, type > 0 || isCanonical(value.low) else {
+        return .listed(generalProtectionItem())
+      }
       invpcid(type, identifier, value.low)
     case .invept:
       guard type == 1 || type == 2 else { return badType("INVEPT", type) }
-      let root = value.low & EntryBits.address
-      state.engine.caches.removeAll(where: state.contexts { $0.root != 0 && (type == 2 || $0.root == root) })
+      let tag = Self.eptTag(value.low)
+      state.engine.caches.removeAll(where: state.contexts { $0.root & 1 != 0 && (type == 2 || $0.root == tag) })
     case .invvpid:
-      guard type <= 3 else { return badType("INVVPID", type) }
+      // VPID 0 is the host's and fails but where all are meant.
+      guard type <= 3, type == 2 || identifier != 0 else { return badType("INVVPID", type) }
       invvpid(type, identifier, value.low)
     case .invlpga: dropPage(ofMachine: identifier, value.low, withGlobal: true)
     case .readRegister, .writeRegister: break
@@ -88,11 +94,17 @@ extension X86Unit {
     return .finished
   }
 
+  private func isCanonical(_ address: UInt64) -> Bool {
+    guard registers.isLongMode else { return true }
+    let top = Int64(bitPattern: address) >> (registers.has(CR4.LA57) ? 56 : 47)
+    return top == 0 || top == -1
+  }
+
   private func badType(_ name: String, _ type: UInt64) -> SpecialEnd {
     .refused(Refusal(PGK_E_ARGUMENT, "\(name): type \(type) or its descriptor is invalid"))
   }
 
-  private func generalProtectionItem() -> pgk_listed_v1 {
+  func generalProtectionItem() -> pgk_listed_v1 {
     var listed = pgk_listed_v1()
     listed.class_ = UInt8(PGK_CLASS_GUEST_FAULT)
     listed.outcome = Outcome.generalProtection.rawValue
@@ -156,7 +168,7 @@ enum X86Encoders {
       return deliver(X86Unit.request(.invept, low: eptp, high: UInt64(type)), access, value)
     } as @convention(c) (Pointer, UInt32, UInt64, Pointer, Pointer) -> Int32),
     EncoderDefinition("invvpid", "i32(ptr,u32,u32,u64,ptr,ptr)", ["type", "vpid", "address"], "INVVPID, types 0 to 3", function: { _, type, vpid, address, access, value in
-      guard type <= 3, vpid <= 0xffff else { return PGK_E_ARGUMENT }
+      guard type <= 3, vpid <= 0xffff, type == 2 || vpid != 0 else { return PGK_E_ARGUMENT }
       return deliver(X86Unit.request(.invvpid, low: address, high: UInt64(type) | UInt64(vpid) << 8), access, value)
     } as @convention(c) (Pointer, UInt32, UInt32, UInt64, Pointer, Pointer) -> Int32),
     EncoderDefinition("invlpga", "i32(ptr,u64,u32,ptr,ptr)", ["address", "asid"], "INVLPGA: one linear address of an ASID", function: { _, address, asid, access, value in

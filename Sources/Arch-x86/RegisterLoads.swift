@@ -13,7 +13,7 @@ extension X86Unit {
     let loadsRoot = values.contains { $0.index == Register.cr3.rawValue }
     let givesPointers = values.contains { (Register.pdpte0.rawValue...Register.pdpte3.rawValue).contains($0.index) }
     if let fault = inconsistency(new) { return .faulted(fault) }
-    if !givesPointers, let fault = try loadPointers(&new, loadsRoot: loadsRoot) { return .faulted(fault) }
+    if !givesPointers, loadPointers(&new, loadsRoot: loadsRoot, isMove: false) != nil { return .faulted(generalProtection()) }
     commit(new, loadsRoot: loadsRoot, keepsTranslations: false)
     return .done
   }
@@ -59,7 +59,19 @@ extension X86Unit {
       new.isPaged && new[.cr0] & CR0.PE == 0
       || new.isLongMode && !new.has(CR4.PAE)
       || new.has(CR4.PCIDE) && !new.isLongMode
+      || new.has(CR4.CET) && new[.cr0] & CR0.WP == 0
+      || new[.cr0] & (CR0.NW | CR0.CD) == CR0.NW
       || new[.cr3] & model.reservedAddress != 0
+    return isWrong ? generalProtection() : nil
+  }
+
+  /// Changes that raise #GP(0) although both states exist: what MOV and WRMSR do one register at a time.
+  func forbidden(_ old: Registers, _ new: Registers) -> pgk_register_outcome_v1? {
+    let changed = old[.cr4] ^ new[.cr4]
+    let isWrong =
+      old.isLongMode && changed & CR4.LA57 != 0
+      || old.isPaged && (old[.efer] ^ new[.efer]) & EFER.LME != 0
+      || changed & new[.cr4] & CR4.PCIDE != 0 && old[.cr3] & 0xfff != 0
     return isWrong ? generalProtection() : nil
   }
 
@@ -69,24 +81,6 @@ extension X86Unit {
     outcome.code = 13
     outcome.word_count = Word.count
     return outcome
-  }
-
-  /// PAE: the four PDPTEs are loaded and checked when CR3 is, or when paging begins ("PDPTE Registers").
-  func loadPointers(_ new: inout Registers, loadsRoot: Bool) throws(Refusal) -> pgk_register_outcome_v1? {
-    guard new.paging == .pae, nested.kind == .none, model.mode != .npt, model.mode != .ept else { return nil }
-    let hasChanged = (registers[.cr0] ^ new[.cr0]) & (CR0.PG | CR0.CD | CR0.NW) != 0
-      || (registers[.cr4] ^ new[.cr4]) & (CR4.PAE | CR4.PGE | CR4.PSE | CR4.SMEP) != 0
-    guard loadsRoot || registers.paging != .pae || hasChanged else { return nil }
-    let controls = model.entryControls(efer: new[.efer], cr4: new[.cr4], isLegacyPAE: true)
-    var pointers: [UInt64] = []
-    for i in 0..<4 as Range<UInt64> {
-      var pointer: UInt64 = .max
-      _ = state.engine.memory.load(new.root + 8 * i, byteCount: 8, &pointer)
-      if pointer & 1 != 0 && pointer & controls.reservedPDPTE != 0 { return generalProtection() }
-      pointers.append(pointer)
-    }
-    for (register, pointer) in zip([Register.pdpte0, .pdpte1, .pdpte2, .pdpte3], pointers) { new[register] = pointer }
-    return nil
   }
 
   /// What MOV to CR0, CR3 and CR4 and WRMSR to EFER drop.

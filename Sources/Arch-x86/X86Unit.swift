@@ -120,17 +120,27 @@ final class X86Unit: UnitModel {
 
   /// Translations are tagged with PCID, with VPID or ASID, and under EPT with the EPT pointer's root.
   private func setContexts() {
-    let root = nested.isEPT ? nested.root : 0
+    // When the numbers run out, those just given are void as well, so that all are given anew.
+    while !giveContexts() {}
+  }
+
+  private func giveContexts() -> Bool {
+    let before = state.contexts.generation
     let machine = UInt32(registers[.vpid])
-    let context = state.context(ContextIdentifiers(machine: machine, space: registers.pcid, root: root))
+    let context = state.context(ContextIdentifiers(machine: machine, space: registers.pcid, root: eptTag))
     first.pointee.context = context
     first.pointee.globalContext = controls.hasGlobal
-      ? state.context(ContextIdentifiers(machine: machine, space: 0, isGlobal: true, root: root)) : context
+      ? state.context(ContextIdentifiers(machine: machine, space: 0, isGlobal: true, root: eptTag)) : context
     if nested.kind != .none {
       second.pointee.context = state.context(
-        ContextIdentifiers(machine: nested.isEPT ? 0 : machine, space: 0, stage: 2, root: nested.root))
+        ContextIdentifiers(machine: nested.isEPT ? 0 : machine, space: 0, stage: 2, root: nested.isEPT ? eptTag : nested.root))
     }
+    return state.contexts.generation == before
   }
+
+  /// What tells the mappings of one EPT pointer from those of others; never 0 under EPT, though tables may begin there.
+  private var eptTag: UInt64 { nested.isEPT ? Self.eptTag(nested.root) : 0 }
+  static func eptTag(_ pointer: UInt64) -> UInt64 { pointer & EntryBits.address | 1 }
 
   var regimeIndex: Int? { Self.regimeIndex(first: registers.paging, second: nested.kind) }
 
@@ -188,7 +198,7 @@ final class X86Unit: UnitModel {
 
   /// Whether identifiers belong to this guest, and to this EPT root.
   func isOwn(_ identifiers: ContextIdentifiers) -> Bool {
-    identifiers.stage == 1 && identifiers.machine == UInt32(registers[.vpid]) && identifiers.root == (nested.isEPT ? nested.root : 0)
+    identifiers.stage == 1 && identifiers.machine == UInt32(registers[.vpid]) && identifiers.root == eptTag
   }
 
   /// Drops translations and walk-cache entries of own contexts that satisfy the condition.
@@ -204,6 +214,23 @@ final class X86Unit: UnitModel {
     guard let format = registers.paging else { return }
     for level in 1..<min(format.definition.radix.levelCount, TranslationCaches.prefixLevels) {
       caches.prefix[level].removePrefix(of: address, shift: format.definition.radix.shift(level), where: isMeant)
+    }
+    caches.entries.removeAll()
+  }
+
+  /// Drops all walk-cache entries of a PCID.
+  func dropPrefixes(pcid: UInt32) {
+    state.engine.caches.removePrefixes(where: state.contexts { [self] in isOwn($0) && !$0.isGlobal && $0.space == pcid })
+  }
+
+  /// Drops what translates a guest-physical address: what an EPT violation or nested page fault does by itself.
+  func dropGuestPhysical(_ address: UInt64) {
+    let caches = state.engine.caches
+    caches.nested.removePage(address, context: nested.context)
+    guard let format = regimeIndex.flatMap({ Self.regimePairs[$0].second }) else { return }
+    for level in 1..<min(format.definition.radix.levelCount, TranslationCaches.prefixLevels) {
+      let shift = format.definition.radix.shift(level)
+      caches.secondPrefix[level].removePrefix(of: address, shift: shift) { $0 == nested.context }
     }
     caches.entries.removeAll()
   }

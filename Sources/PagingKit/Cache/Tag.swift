@@ -53,6 +53,8 @@ public struct ContextIdentifiers: Hashable, Sendable {
 public struct ContextNumbers {
   private var numbers: [ContextIdentifiers: UInt64] = [:]
   private var identifiers: [ContextIdentifiers] = []
+  /// How often the numbering started anew.
+  public private(set) var generation = 0
 
   public init() {}
 
@@ -63,6 +65,7 @@ public struct ContextNumbers {
     if identifiers.count == 0x1fff {
       numbers.removeAll(keepingCapacity: true)
       identifiers.removeAll(keepingCapacity: true)
+      generation += 1
       ranOut = true
     }
     identifiers.append(wanted)
