@@ -30,7 +30,7 @@ final class Desk {
   let processor: Processor
   let kind: TableKind?
   let second: TableKind?
-  private(set) var root: UInt64 = 0
+  var root: UInt64 = 0
   private(set) var secondRoot: UInt64 = 0
   private var nextFrame: UInt64 = 1 << 20
   /// Level of second-stage leaves that `frame` maps its pages with.

@@ -8,6 +8,8 @@ final class Judge {
   let hasAdvancedInformation: Bool
   /// The linear address being translated, without metadata.
   var linear: UInt64 = 0
+  /// The last entry of the last translation that was complete, and log2 of the bytes that it maps.
+  private(set) var leaf: (entry: UInt64, shift: UInt64) = (0, 0)
 
   init(_ processor: JudgedProcessor, _ memory: JudgedMemory, hasAdvancedInformation: Bool = false) {
     self.processor = processor
@@ -151,6 +153,7 @@ final class Judge {
       if processor.isReserved4MiB(directory) { throw pageFault(0b1001, access) }
       upper.isLeaf = true
       rights.add(directory, isLeaf: true, countsXD: false)
+      leaf = (directory, 22)
       return (processor.address4MiB(directory) | linear & 0x3f_ffff, [upper])
     }
     rights.add(directory, isLeaf: false, countsXD: false)
@@ -160,6 +163,7 @@ final class Judge {
     let entry = memory.entry(landing, 4)
     if entry & 1 == 0 { throw pageFault(0, access) }
     rights.add(entry, isLeaf: true, countsXD: false)
+    leaf = (entry, 12)
     return (entry & 0xffff_f000 | linear & 0xfff, [upper, Used(address: slot, landing: landing, entry: entry, isLeaf: true)])
   }
 
@@ -187,6 +191,7 @@ final class Judge {
       rights.add(entry, isLeaf: isLeaf, countsXD: true)
       used.append(Used(address: slot, landing: landing, entry: entry, isLeaf: isLeaf))
       if isLeaf {
+        leaf = (entry, shift)
         let offset = (UInt64(1) << shift) - 1
         return (entry & 0xf_ffff_ffff_f000 & ~offset | linear & offset, used)
       }
@@ -214,6 +219,7 @@ final class Judge {
       rights.add(entry, isLeaf: isLeaf, countsXD: true)
       used.append(Used(address: slot, landing: landing, entry: entry, isLeaf: isLeaf))
       if isLeaf {
+        leaf = (entry, shift)
         let offset = (UInt64(1) << shift) - 1
         return (entry & 0xf_ffff_ffff_f000 & ~offset | linear & offset, used)
       }
