@@ -16,7 +16,7 @@ help:
 	@echo "make demo             build, then compare every architecture on the bundled trace"
 	@echo "make build            the program and its back ends, optimised"
 	@echo "make test             check the header, build everything, run all tests"
-	@echo "make nightly          the same with larger random tests"
+	@echo "make nightly          the same with larger random tests, and with each rule broken in turn"
 	@echo "make bench            throughput against the C floor, measured in turns"
 	@echo "make bench-floor      the floor alone"
 	@echo "make install          into PREFIX=$(PREFIX), below DESTDIR if given; make uninstall takes it back"
@@ -66,6 +66,12 @@ test: deps check-header toy32
 
 nightly:
 	NIGHTLY=1 $(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory break-rules
+
+# Every back end that has a list of rules to break, in a copy of the sources.
+break-rules:
+	@status=0; for list in Tests/*/broken-rules.txt; do \
+	  folder=$${list%/*}; folder=$${folder##*/}; Tests/break-rules "$${folder%Tests}" || status=1; done; exit $$status
 
 # ---- Measuring
 
@@ -106,4 +112,4 @@ clean:
 	@$(MAKE) --no-print-directory -C Plugins/toy32 clean
 	@$(MAKE) --no-print-directory -C Benchmarks/floor clean
 
-.PHONY: help deps build toy32 demo check-header test nightly floor bench-floor bench install uninstall clean
+.PHONY: help deps build toy32 demo check-header test nightly break-rules floor bench-floor bench install uninstall clean
