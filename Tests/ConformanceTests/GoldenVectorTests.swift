@@ -34,4 +34,6 @@ private func expectAgreement(_ report: VectorReport) {
   func `agrees with them too when accessed bits are set on the way down`(_ file: String) {
     expectAgreement(verify(file, [("ad_policy", "eager")]))
   }
+
+  @Test func `agrees about advanced VM-exit information`() { expectAgreement(verify("x86-ept", [("ept.advanced", "true")])) }
 }

@@ -21,6 +21,7 @@ enum OneLevelMachine {
     var observer: pgk_observer_v1?
     var bug = Bug.none
     var isEager = false
+    var toldMore = false
     var width: UInt64 = 40
     var message = ContiguousArray("".utf8CString)
 
@@ -67,6 +68,7 @@ enum OneLevelMachine {
     let options = [
       option("ad_policy", "commit", kind: PGK_OPTION_POLICY, type: PGK_TYPE_CHOICE),
       option("width", "40", kind: PGK_OPTION_MODEL, type: PGK_TYPE_INTEGER),
+      option("held.more", "false", kind: PGK_OPTION_FEATURE, type: PGK_TYPE_BOOLEAN),
       option("bug", "none", kind: PGK_OPTION_MODEL, type: PGK_TYPE_CHOICE),
     ]
     (description.options, description.option_count) = (list(options), options.count)
@@ -130,6 +132,7 @@ enum OneLevelMachine {
       let value = String(cString: option.value)
       switch String(cString: option.name) {
       case "ad_policy": state.isEager = value == "eager"
+      case "held.more": state.toldMore = value == "true"
       case "width" where UInt64(value).map { $0 < 64 } ?? false: state.width = UInt64(value)!
       case "bug" where Bug(rawValue: value) != nil: state.bug = Bug(rawValue: value)!
       case let name:
@@ -193,7 +196,7 @@ enum OneLevelMachine {
       listed.outcome = outcome
       listed.word_count = 3
       listed.words.0 = (isWrite ? 2 : 0) + (state.bug == .words ? 64 : 0)
-      listed.words.1 = entry + (state.bug == .words ? 0x1000 : 0)
+      listed.words.1 = entry + (state.toldMore ? 0x40 : 0) + (state.bug == .words ? 0x1000 : 0)
       listed.words.2 = guest
       state.pending = listed
     }

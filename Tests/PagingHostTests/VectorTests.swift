@@ -36,7 +36,7 @@ private let good = #"""
   {"va":"0x123","op":"w","priv":"low","size":4,"expect":{"pa":"0x5123","reads":1},"mem_after":[["0x1000","0x500b"]]},
   {"va":"0x1008","op":"w","priv":"high","size":8,"expect":{"fault":15,"addr":"0x1008","code":"0x2"},"mem_after":[],"mem_after_eager":[["0x1008","0x6009"]]},
   {"va":"0x3010","op":"x","priv":"low","size":1,"expect":{"fault":["absent"]},"quirks":["none"]},
-  {"va":"0x2010","op":"r","priv":"low","size":2,"expect":{"held-back":{"info":"0x7fff","mask":"0x5","gpa":"0x7010","linear":"0x2010","mask_more":"0x2"}}},
+  {"va":"0x2010","op":"r","priv":"low","size":2,"expect":{"held-back":{"info":"0x7fff","mask":"0x5","gpa":"0x7010","linear":"0x2010","mask_more":"0x45"}}},
   {"va":"0x3010","op":"r","priv":"low","size":2,"spec":1,"expect":{"diagnostic":true}},
   {"va":"0x10","op":"r","priv":"high","insn":"probe","size":2,"expect":{"intercept":"blocked"}},
   {"va":"0x10","op":"r","priv":"high","size":2,"lane":"0x3","expect":{"fault":"blocked"}},
@@ -94,6 +94,17 @@ private let good = #"""
     let variant = #"{"va":"0x1008","op":"w","priv":"high","size":8,"expect":{"pa":"0x0"},"expect_eager":{"fault":15},"mem_after_eager":[["0x1008","0x6009"]]}"#
     #expect(verify([header() + vector(variant)], [("ad_policy", "eager")]).differences == 0)
     #expect(verify([header() + vector(variant)]).differences == 1)
+  }
+
+  @Test func `compares more bits of a word where the unit has a feature`() {
+    #expect(verify([header() + vector(good)], [("held.more", "true")]).totals == "1 cases, 8 accesses, 0 differences")
+    #expect(verify([header(#","held":{"more":true}"#) + vector(good)]).differences == 0)
+    let other = good.replacing(#""info":"0x7fff""#, with: #""info":"0x7fbf""#)
+    #expect(verify([header() + vector(other)]).differences == 0)
+    let told = verify([header() + vector(other)], [("held.more", "true")])
+    #expect(told.shown.flatMap(\.items).map(\.quantity) == ["info in the bits 0x45"])
+    let unknown = verify([header() + vector(good.replacing("mask_more", with: "mask_less"))])
+    #expect(unknown.unsupported.keys.contains { $0.contains("mask_less") })
   }
 
   @Test func `loads registers of nested objects and lists together with the others`() {

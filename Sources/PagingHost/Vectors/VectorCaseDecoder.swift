@@ -11,6 +11,8 @@ struct VectorCaseDecoder {
   private let kind: String
   private var ownOptions: [(option: Int, value: Int)] = []
   private var policies: [Int] = []
+  /// Options that are features of the case's unit.
+  private(set) var features: Set<Int> = []
 
   /// `kind`: what the header calls the cases.
   init(names: VectorNames, units: VectorUnits, memory: any VectorMemory, kind: String) {
@@ -67,6 +69,7 @@ struct VectorCaseDecoder {
     do {
       let unit = try units.unit(for: ownOptions)
       policies = unit.policies
+      features = unit.features
       return unit.unit
     } catch { throw .unsupported("units with these options: \(error.message)") }
   }

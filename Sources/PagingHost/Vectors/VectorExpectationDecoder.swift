@@ -67,19 +67,25 @@ extension VectorCaseDecoder {
     vector.checks.append(VectorCheck(quantity: quantity, expected: try address(value, names.text(number)), name: number))
   }
 
-  /// The raw words of an outcome that is written as an object. `mask` limits the bits of those that are no addresses.
+  /// The raw words of an outcome that is written as an object. `mask` limits the bits of those that are no addresses;
+  /// `mask_FEATURE` stands in its place where the unit has the feature.
   private func decodeFields(_ object: JSONValue, _ vector: inout VectorCase) throws(CaseProblem) {
     let first = vector.checks.count
     var mask = UInt64.max
+    var featureMask: UInt64?
     for (name, value) in object.members {
       let number = names.number(of: name)
       if names.meaning(number).key == .mask {
         mask = try address(value, "mask")
-      } else if !names.text(number).hasPrefix("mask_") {
-        // mask_NAME adds bits that only some processors give; they are not compared.
+      } else if names.text(number).hasPrefix("mask_") {
+        let bits = try address(value, names.text(number))
+        guard let option = names.meaning(number).maskOfOption else { throw .unsupported("a feature of \"\(names.text(number))\"") }
+        if features.contains(option) { featureMask = bits }
+      } else {
         try decodeCheck(number, value, &vector)
       }
     }
+    mask = featureMask ?? mask
     for index in first..<vector.checks.count {
       switch vector.checks[index].quantity {
       case .word, .code:

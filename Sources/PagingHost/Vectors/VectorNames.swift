@@ -33,6 +33,8 @@ struct NameMeaning {
   /// For KEY_SUFFIX: the key, and the number of the suffix. It counts where a policy has the suffix as its value.
   var variantOf: VectorKey?
   var suffix = -1
+  /// For mask_FEATURE: the option FEATURE, or one of a group, GROUP.FEATURE.
+  var maskOfOption: Int?
 }
 
 /// The names of one file with their meanings under the architecture that it is for.
@@ -45,6 +47,8 @@ final class VectorNames {
   private var meanings: [NameMeaning] = []
   private var scratch: [UInt8] = []
   private let registers, options, privileges, words, outcomes: [String: Int]
+  /// Features that are there or not, by the last part of their names.
+  private let features: [String: Int]
 
   init(_ architecture: Architecture) {
     self.architecture = architecture
@@ -53,6 +57,13 @@ final class VectorNames {
     privileges = Self.index(architecture.privileges.map(\.name))
     words = Self.index(architecture.words.map(\.name))
     outcomes = Self.index(architecture.outcomes.map(\.name))
+    var features: [String: Int] = [:]
+    for (index, option) in architecture.options.enumerated() where option.type == PGK_TYPE_BOOLEAN {
+      let name = String(cString: option.name)
+      let last = String(name.split(separator: ".").last ?? "")
+      if features[last] == nil || name == last { features[last] = index }
+    }
+    self.features = features
   }
 
   private static func index(_ names: [UnsafePointer<CChar>?]) -> [String: Int] {
@@ -98,6 +109,7 @@ final class VectorNames {
     meaning.privilege = privileges[name] ?? -1
     meaning.word = words[name] ?? -1
     meaning.outcome = outcomes[name] ?? -1
+    if name.hasPrefix("mask_") { meaning.maskOfOption = features[String(name.dropFirst(5))] }
     meanings.append(meaning)
     for key in [VectorKey.expect, .memAfter] where name.hasPrefix(key.rawValue + "_") {
       meanings[number].variantOf = key

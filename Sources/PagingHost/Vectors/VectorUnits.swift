@@ -6,6 +6,8 @@ struct VectorUnit {
   let unit: Unit
   /// Values of the options that are policies, as numbers of names: they choose among expectations.
   let policies: [Int]
+  /// Options that are features which this unit has.
+  let features: Set<Int>
 }
 
 /// Units by their options, opened when a case first asks for a set.
@@ -89,14 +91,15 @@ final class VectorUnits {
   private func makeUnit(_ values: [Int]) throws(UnitError) -> VectorUnit {
     var chosen: [(name: String, value: String)] = []
     var policies: [Int] = []
+    var features: Set<Int> = []
     for (index, option) in names.architecture.options.enumerated() {
       let value = forced[index] >= 0 ? forced[index] : values[index]
       if value >= 0 { chosen.append((String(cString: option.name), names.text(value))) }
-      if option.kind == PGK_OPTION_POLICY {
-        policies.append(value >= 0 ? value : names.number(of: option.preset.map { String(cString: $0) } ?? ""))
-      }
+      let text = value >= 0 ? names.text(value) : option.preset.map { String(cString: $0) } ?? ""
+      if option.kind == PGK_OPTION_POLICY { policies.append(names.number(of: text)) }
+      if option.type == PGK_TYPE_BOOLEAN && text == "true" { features.insert(index) }
     }
     let unit = try Unit(names.architecture, map: memory.map, options: chosen + undeclared)
-    return VectorUnit(unit: unit, policies: policies)
+    return VectorUnit(unit: unit, policies: policies, features: features)
   }
 }
