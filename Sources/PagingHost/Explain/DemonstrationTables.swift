@@ -155,16 +155,21 @@ final class DemonstrationTables {
     if UInt32(description.first_format) != PGK_NO_FORMAT {
       let first = try Mapper<Virtual, GuestPhysical>(
         unit: unit, format: Int(description.first_format), memory: upper, frames: upper)
+      // The load of a root may read it, through the second stage.
+      try mapGuestTables(in: second)
       try services.enableTranslation(regime: regime, root: first.root.bits)
       try requireRegime()
       guestPhysical = try map(address, in: first, pageShift, atMost: second.layout.inputBits)
-      let end = Self.areaBase + upper.used
-      for page in stride(from: Self.areaBase, to: end, by: 4096) { try mapGuestPage(page, in: second) }
+      try mapGuestTables(in: second)
     } else {
       try services.enableTranslation(regime: regime, root: 0)
       try requireRegime()
     }
     if let guestPhysical { try mapGuestPage(guestPhysical, in: second) }
+  }
+
+  private func mapGuestTables(in second: Mapper<GuestPhysical, Physical>) throws(MapError) {
+    for page in stride(from: Self.areaBase, to: Self.areaBase + upper.used, by: 4096) { try mapGuestPage(page, in: second) }
   }
 
   /// Maps the smallest page with a guest-physical address to where the guest's memory lies, unless it is mapped.
