@@ -105,7 +105,7 @@ struct RandomRun {
     } else if load != 0 {
       return "loading registers gave \(x86.outcomeName(load)); \(registers)"
     }
-    for number in 0..<4 {
+    for number in 0..<5 {
       let (access, address, byteCount) = scene.access()
       let memory = JudgedMemory(word: machine.windows.word)
       let judge = Judge(scene.processor, memory, hasAdvancedInformation: model.hasAdvancedInformation)

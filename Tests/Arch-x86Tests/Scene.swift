@@ -27,6 +27,8 @@ struct Scene {
   /// Linear addresses that were mapped.
   private(set) var targets: [UInt64] = []
   private var usedFrames: Set<UInt64> = []
+  /// No flag needs to be set, so that nothing but reading is to be done.
+  private let isSettled: Bool
   private var secondRoot: UInt64 = 0
 
   init(seed: UInt64, shape: Shape, model: JudgedProcessor, windows: Windows) {
@@ -35,6 +37,7 @@ struct Scene {
     self.windows = windows
     processor = model
     processor.below = shape.below
+    isSettled = random.next(below: 100) < 45
     makeRegisters()
     makeTables()
     if chance(60) { for _ in 0...random.next(below: 3) { damage() } }
@@ -262,7 +265,7 @@ extension Scene {
     var entry: UInt64 = 1
     if isSecond ? chance(95) : chance(80) { entry |= 2 }
     if isSecond ? chance(96) : chance(70) { entry |= 4 }
-    if chance(50) { entry |= 1 << 5 }
+    if isSettled || chance(50) { entry |= 1 << 5 }
     entry |= bits(2) << 3 | bits(3) << 9
     let nxe = (isSecond ? processor.hostEFER : processor.efer) >> 11 & 1 == 1
     if kind != .twoLevel && nxe && chance(isSecond ? 6 : 15) { entry |= 1 << 63 }
@@ -273,7 +276,7 @@ extension Scene {
   private mutating func eptRights() -> UInt64 {
     var entry: UInt64 = chance(85) ? 7 : pick([1, 3, 4, 5, 7, 7])
     if chance(75) { entry |= 1 << 10 }
-    return entry | bits(2) << 8 | bits(1) << 11 | bits(12) << 52
+    return entry | (isSettled ? 3 : bits(2)) << 8 | bits(1) << 11 | bits(12) << 52
   }
 
   mutating func pointer(_ kind: TableKind, _ level: Int, to table: UInt64, isSecond: Bool) -> UInt64 {
@@ -291,7 +294,7 @@ extension Scene {
   mutating func leaf(_ kind: TableKind, _ level: Int, to page: UInt64, isSecond: Bool) -> UInt64 {
     if kind.isEPT { return page | eptRights() | pick([0, 1, 4, 5, 6, 6, 6]) << 3 | (level > 0 ? 1 << 7 : bits(1) << 7) }
     var entry = kind.field(page, isLargeLeaf: level > 0) | common(kind, isSecond: isSecond)
-    if chance(50) { entry |= 1 << 6 }
+    if isSettled || chance(50) { entry |= 1 << 6 }
     if chance(25) { entry |= 1 << 8 }
     // PS, or PAT of a small page.
     if level > 0 { entry |= 1 << 7 | bits(1) << 12 } else { entry |= bits(1) << 7 }
