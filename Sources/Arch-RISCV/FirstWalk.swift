@@ -3,10 +3,10 @@ import CPagingKit
 import PagingKit
 
 extension RISCVFormat {
-  /// Sv39 and wider: the bits above the input repeat its top bit. Sv32 has no such bits, and a second stage wants zeros.
+  /// Sv39 and wider: the bits above the input repeat its top bit. Sv32 has no such bits. The second stage has its own rule:
+  /// `SecondSetting.accepts`.
   @inline(__always) static func accepts(_ address: UInt64) -> Bool {
-    if radix.entryBytes == 4 && !isSecondStage { return true }
-    if isSecondStage { return address &>> radix.inputBits == 0 }
+    if radix.entryBytes == 4 { return true }
     let unused = 64 &- radix.inputBits
     return Int64(bitPattern: address &<< unused) &>> Int64(bitPattern: unused) == Int64(bitPattern: address)
   }

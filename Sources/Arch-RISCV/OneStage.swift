@@ -65,9 +65,10 @@ struct OneStage<Format: RISCVFormat>: Regime {
       var isUpdated = false
       if descent.reason == .none && descent.isUnmarked {
         isUpdated = true
-        if !updatesThenFaults && controls.updates && !memory.exists(descent.output, byteCount: access.partCount(at: address, masking)) {
-          descent.reason = .outputHole
-        } else {
+        // Hardware that writes nothing before the access can succeed looks for the memory first.
+        let isHopeless = !updatesThenFaults && controls.updates
+          && !isReachable(descent.output, tooWide: controls.tooWide, address, access, masking, memory)
+        if !isHopeless {
           descent = FirstWalk<Format, PhysicalTables>.mark(descent, address, access, controls, caches, &tables, observer)
         }
       }
@@ -153,13 +154,21 @@ private func hasHole<Observer: WalkObserver>(
   _ result: WalkResult, tooWide: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ masking: PointerMasking,
   _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
 ) -> Bool {
-  if result.output & tooWide == 0 && memory.exists(result.output, byteCount: access.partCount(at: address, masking)) { return false }
+  if isReachable(result.output, tooWide: tooWide, address, access, masking, memory) { return false }
   caches.fault.pointee = WalkFault(.outputHole, stage: 1)
   caches.fault.pointee.level = result.level
   observer.didStep(
     PGK_STEP_REFUSED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: result.output, level: Int(result.level), stage: 1,
     .outputHole)
   return true
+}
+
+/// Whether memory or a device answers the whole access, or its part on this page, at an address.
+@inline(__always)
+func isReachable(
+  _ output: UInt64, tooWide: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ masking: PointerMasking, _ memory: PhysicalMemory
+) -> Bool {
+  output & tooWide == 0 && memory.exists(output, byteCount: access.partCount(at: address, masking))
 }
 
 extension pgk_access_v1 {

@@ -31,7 +31,7 @@ struct QuietGuest<Second: RISCVFormat>: QuietTables {
   /// the caller's to judge.
   @inline(never)
   mutating func translate(_ address: UInt64, isWritten: Bool, _ output: inout SecondStageOutput) -> Bool {
-    guard Second.accepts(address) else { return false }
+    guard address &>> Second.radix.inputBits == 0 else { return false }
     let root = WalkStart(table: parameters.pointee.root, level: Second.radix.levelCount &- 1)
     let seen = Glance<Second>(address, from: root, isWritten: isWritten, parameters.pointee.controls, &tables, path: nil)
     guard seen.isPlain, seen.rights.has(.user) else { return false }

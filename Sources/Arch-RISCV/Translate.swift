@@ -81,12 +81,15 @@ extension RISCVUnit {
   private func guest<Observer: WalkObserver>(
     _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
-    switch setting.second.mode {
-    case .bare: oneStage(guest, batch, from: first, to: end, privileges, observer)
-    case .sv32: guest32(batch, from: first, to: end, privileges, observer)
-    case .sv39: guest(Sv39x4.self, batch, from: first, to: end, privileges, observer)
-    case .sv48: guest(Sv48x4.self, batch, from: first, to: end, privileges, observer)
-    case .sv57: guest(Sv57x4.self, batch, from: first, to: end, privileges, observer)
+    if setting.second.mode == .bare { return oneStage(guest, batch, from: first, to: end, privileges, observer) }
+    switch setting.guest.translation.mode {
+    case .bare:
+      let regime = GuestBare(privileges: privileges, parameters: guest, second: second)
+      return state.engine.run(regime, batch, from: first, to: end, observer)
+    case .sv32: return twoStages(Sv32.self, batch, from: first, to: end, privileges, observer)
+    case .sv39: return twoStages(Sv39.self, batch, from: first, to: end, privileges, observer)
+    case .sv48: return twoStages(Sv48.self, batch, from: first, to: end, privileges, observer)
+    case .sv57: return twoStages(Sv57.self, batch, from: first, to: end, privileges, observer)
     }
   }
 
@@ -103,39 +106,11 @@ extension RISCVUnit {
     }
   }
 
-  /// A 32-bit guest: Sv32 or nothing over Sv32x4.
-  private func guest32<Observer: WalkObserver>(
-    _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
-  ) -> EngineEnd {
-    if setting.guest.translation.mode == .bare { return guestBare(Sv32x4.self, batch, from: first, to: end, privileges, observer) }
-    return twoStages(Sv32.self, Sv32x4.self, batch, from: first, to: end, privileges, observer)
-  }
-
   @inline(__always)
-  private func guest<Second: RISCVFormat, Observer: WalkObserver>(
-    _ format: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
+  private func twoStages<First: RISCVFormat, Observer: WalkObserver>(
+    _ format: First.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
   ) -> EngineEnd {
-    switch setting.guest.translation.mode {
-    case .bare, .sv32: guestBare(format, batch, from: first, to: end, privileges, observer)
-    case .sv39: twoStages(Sv39.self, format, batch, from: first, to: end, privileges, observer)
-    case .sv48: twoStages(Sv48.self, format, batch, from: first, to: end, privileges, observer)
-    case .sv57: twoStages(Sv57.self, format, batch, from: first, to: end, privileges, observer)
-    }
-  }
-
-  @inline(__always)
-  private func twoStages<First: RISCVFormat, Second: RISCVFormat, Observer: WalkObserver>(
-    _ guestFormat: First.Type, _ hostFormat: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
-  ) -> EngineEnd {
-    let regime = TwoStage<First, Second>(privileges: privileges, parameters: guest, second: second)
-    return state.engine.run(regime, batch, from: first, to: end, observer)
-  }
-
-  @inline(__always)
-  private func guestBare<Second: RISCVFormat, Observer: WalkObserver>(
-    _ format: Second.Type, _ batch: Batch, from first: Int, to end: Int, _ privileges: UInt32, _ observer: Observer
-  ) -> EngineEnd {
-    let regime = GuestBare<Second>(privileges: privileges, parameters: guest, second: second)
+    let regime = TwoStage<First>(privileges: privileges, parameters: guest, second: second)
     return state.engine.run(regime, batch, from: first, to: end, observer)
   }
 }
