@@ -67,6 +67,8 @@ typedef struct pgk_error_v1 {
 #define PGK_END_OF_GROUP 4u   /* the last access of a group; see the option "grouping" */
 #define PGK_HAS_VALUE 8u      /* the value at the same index is meant. A store that moves data always means it, with
                                  or without this flag; an encoder or a service sets it where its access needs one */
+#define PGK_HYPERVISOR 16u    /* a special access of who is below the operating system, for the machine at hand: never
+                                 intercepted, and taken while operations are pending too */
 
 typedef struct pgk_access_v1 {
   uint64_t address;  /* of the first byte; what it means for PGK_SPECIAL is the back end's own */
@@ -80,7 +82,8 @@ typedef struct pgk_access_v1 {
 /* A value on its way to or from memory or a register. */
 typedef struct pgk_value_v1 {
   uint64_t low, high; /* bytes 0 to 7 and 8 to 15, little-endian */
-  uint16_t mask;      /* bytes that count, bit 0 for byte 0; 0 means all bytes of the access */
+  uint16_t mask;      /* bytes that count, bit 0 for byte 0; 0 means all bytes of the access. In the completion of a part
+                         (PGK_LISTED_LATER_PART): the bytes of the whole access that the part delivers, at their place */
   uint8_t tags[2];    /* memory tags of the two halves, where the architecture has them */
   uint32_t qualifier; /* what qualifies the access besides kind, size and privilege: the back end's own, made by its
                          encoders; 0 for nothing. Read where the access has PGK_HAS_VALUE. */
@@ -128,12 +131,15 @@ typedef struct pgk_result_v1 {
 #define PGK_LISTED_HAS_VALUE 2u
 #define PGK_LISTED_HAS_GUEST_PHYSICAL 4u
 #define PGK_LISTED_FINAL_ADDRESS 8u      /* the failing address is the access's own, not that of a table entry */
+#define PGK_LISTED_LATER_PART 16u        /* an access that the architecture lists in parts: the part before has the same tag.
+                                            Address, size and value of a part are its own */
+#define PGK_LISTED_DROPPED 32u           /* answered with PGK_VERDICT_DROP: it waits only for resume to say so */
 
 #define PGK_NO_ENTRY 0xffffffffffffffffull
 
 /* One operation that the unit hands to software. */
 typedef struct pgk_listed_v1 {
-  pgk_access_v1 access;    /* as it was given */
+  pgk_access_v1 access;    /* as it was given, or a part of it */
   pgk_value_v1 value;      /* store data, or the operands of a special access */
   uint64_t fault_address;  /* first byte on the faulting page */
   uint64_t guest_physical; /* if PGK_LISTED_HAS_GUEST_PHYSICAL */
@@ -151,13 +157,15 @@ typedef struct pgk_listed_v1 {
 } pgk_listed_v1;
 
 /* Verdicts. An answer is final: an operation with PGK_LISTED_ANSWERED can only be left. */
-#define PGK_VERDICT_LEAVE 0u    /* nothing said: an answered item keeps its answer, another is replayed */
+#define PGK_VERDICT_LEAVE 0u    /* nothing said: an answered item keeps its answer; with another the unit does what its
+                                   architecture does, which is to replay it where that says nothing */
 #define PGK_VERDICT_REPLAY 1u   /* perform it again from the start, with translations as they are now */
 #define PGK_VERDICT_COMPLETE 2u /* do not perform it; deliver `value` */
 #define PGK_VERDICT_REPLACE 3u  /* perform it with `value` in place of its own */
 #define PGK_VERDICT_DROP 4u     /* it never happens; a dropped load leaves its destination unchanged */
 #define PGK_VERDICT_REFLECT 5u  /* deliver it to the guest as `outcome`, `code` and `words`, and with it all that follows;
-                                   verdicts behind it must be PGK_VERDICT_LEAVE */
+                                   verdicts behind it must be PGK_VERDICT_LEAVE, or PGK_VERDICT_REFLECT for an item that
+                                   has a fault of the guest's own as well */
 #define PGK_VERDICT_REPLAY_IGNORING_WRITE_PROTECTION 6u
 #define PGK_VERDICT_COUNT 7u
 
@@ -360,6 +368,10 @@ typedef struct pgk_option_info_v1 {
 
 #define PGK_REGISTER_CONTROL 0u
 #define PGK_REGISTER_QUALIFIER 1u /* qualifies the accesses that follow; not a register of the manual */
+#define PGK_REGISTER_STATUS 2u    /* what the unit says of itself: the last trap, how far a list is read. One of width 1
+                                     is an exception by name */
+#define PGK_REGISTER_RECORD 3u    /* control: physical address of the 1024 bytes to which the unit writes its own record of
+                                     reflected operations, see read_faults */
 
 typedef struct pgk_register_v1 {
   const char *name; /* lower case, as in golden vectors */
@@ -387,6 +399,15 @@ typedef struct pgk_name_v1 {
   const char *name;
   const char *help;
 } pgk_name_v1;
+
+/* A part of a raw word that has a name of its own. A part named NAME? says by being other than 0 that NAME is meant. */
+typedef struct pgk_word_field_v1 {
+  const char *name;
+  uint8_t word; /* index into words */
+  uint8_t high, low;
+  uint8_t reserved;
+  uint32_t reserved2;
+} pgk_word_field_v1;
 
 #define PGK_CACHE_TLB 0u
 #define PGK_CACHE_PREFIX 1u /* walk cache by address prefix */
@@ -435,6 +456,8 @@ typedef struct pgk_description_v1 {
   size_t outcome_count;
   const pgk_name_v1 *words; /* at most 8: names of the raw words of a listed operation */
   size_t word_count;
+  const pgk_word_field_v1 *word_fields; /* their parts by name; they need not tile, and may overlap */
+  size_t word_field_count;
   const pgk_name_v1 *rules; /* name: the rule in words; help: section title */
   size_t rule_count;
   const pgk_name_v1 *counters;
@@ -562,16 +585,22 @@ struct pgk_arch_v1 {
   /* Takes `count` accesses. Returns how many were consumed: each is finished, with its result, or in the pending list,
    * with outcome PGK_OUTCOME_LISTED. Nothing after the group that stopped has started. `values` may be null if no
    * access moves data or is special; it is read for stores that move data and where PGK_HAS_VALUE is set, and written
-   * by what delivers a value. PGK_E_PENDING while operations are listed. */
+   * by what delivers a value. PGK_E_PENDING while operations are listed, unless all accesses are PGK_HYPERVISOR's. A group
+   * that the architecture cannot hold is refused before anything of it is begun. */
   int64_t (*run)(pgk_unit *, const pgk_access_v1 *, pgk_value_v1 *values, pgk_result_v1 *, size_t count);
   /* The list, in order. Writes at most `capacity` and returns how many there are. */
   size_t (*pending)(pgk_unit *, pgk_listed_v1 *, size_t capacity);
   /* Finishes the list: verdict i answers item i, what is missing is PGK_VERDICT_LEAVE. Returns how many operations came
    * to an end and are described in `completions` (capacity at least the length of the list). What went to the guest is
    * among them: the reflected item with its outcome, and those that followed, dropped or with a fault of their own. When
-   * an item is listed anew, the rest of the list stays behind it, untouched, and pending() says so. A refused verdict
-   * changes nothing. */
+   * an item is listed anew, the rest of the list stays behind it, untouched, and pending() says so. Where the
+   * architecture delivers a fault of the guest's own that it meets on the way, what follows goes to the guest with it, as
+   * after a reflection. A refused verdict changes nothing. */
   int64_t (*resume)(pgk_unit *, const pgk_verdict_v1 *, size_t count, pgk_completion_v1 *completions, size_t capacity);
+
+  /* Writes answers into the list without finishing it: pending() shows them, and resume leaves them. Verdicts as for
+   * resume. Null where the list can be answered by resume alone. */
+  int32_t (*answer)(pgk_unit *, const pgk_verdict_v1 *, size_t count);
 
   /* Writes at most `capacity` counters in the description's order; returns how many there are. */
   size_t (*counters)(pgk_unit *, uint64_t *values, size_t capacity);

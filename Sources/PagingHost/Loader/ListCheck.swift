@@ -23,7 +23,7 @@ extension LentMemory {
     let item = "register “\(name)”"
     require(name == name.lowercased(), item, expected: "lower case", found: "“\(name)”")
     _ = text(register.help, "\(item), help", mayBeEmpty: true)
-    require(register.kind <= PGK_REGISTER_QUALIFIER, "\(item), kind", expected: "0 or 1", found: "\(register.kind)")
+    require(register.kind <= PGK_REGISTER_RECORD, "\(item), kind", expected: "0 to 3", found: "\(register.kind)")
     guard (1...64).contains(register.width) else {
       return report("\(item), width", expected: "1 to 64", found: "\(register.width)")
     }
@@ -92,6 +92,7 @@ extension LentMemory {
     if let words = list(description.words, count: description.word_count, "words", atMost: 8) {
       unique(names(words.map { ($0.name, $0.help) }, "word", areWords: false), "words")
     }
+    checkWordFields(description)
     if let counters = list(description.counters, count: description.counter_count, "counters") {
       unique(names(counters.map { ($0.name, $0.help) }, "counter"), "counters")
     }
@@ -101,6 +102,22 @@ extension LentMemory {
       _ = text(rule.name, "rule \(index)")
       _ = text(rule.help, "rule \(index), help", mayBeEmpty: true)
     }
+  }
+
+  private mutating func checkWordFields(_ description: pgk_description_v1) {
+    guard let fields = list(description.word_fields, count: description.word_field_count, "word_fields") else { return }
+    var names: [String] = []
+    for (index, field) in fields.enumerated() {
+      let name = text(field.name, "word field \(index)") ?? "\(index)"
+      names.append(name)
+      require(
+        Int(field.word) < description.word_count, "word field “\(name)”, word", expected: "an index below \(description.word_count)",
+        found: "\(field.word)")
+      require(
+        field.high < 64 && field.low <= field.high, "word field “\(name)”, bits", expected: "63 to 0, high first",
+        found: "\(field.high):\(field.low)")
+    }
+    unique(names, "word_fields")
   }
 
   /// Names that are typed or become keys of a report are words; the manual's own may have blanks.

@@ -20,6 +20,7 @@ extension ArchitectureDefinition {
     )
     (d.outcomes, d.outcome_count) = (CArena.array(outcomes.map { $0.exported() }), outcomes.count)
     (d.words, d.word_count) = Self.exported(words)
+    (d.word_fields, d.word_field_count) = (CArena.array(wordFields.map { $0.exported() }), wordFields.count)
     (d.rules, d.rule_count) = Self.exported(rules)
     (d.counters, d.counter_count) = Self.exported(Counters.names.map { NamedMeaning($0.name, $0.help) })
     (d.caches, d.cache_count) = (CArena.array(CacheDefinition.common.map { $0.exported() }), CacheDefinition.common.count)
@@ -89,6 +90,12 @@ extension RegisterDefinition {
 extension OutcomeDefinition {
   func exported() -> pgk_outcome_v1 {
     pgk_outcome_v1(name: CArena.string(name), help: CArena.string(help), number: number, fault: isFault ? 1 : 0)
+  }
+}
+
+extension WordFieldDefinition {
+  func exported() -> pgk_word_field_v1 {
+    pgk_word_field_v1(name: CArena.string(name), word: UInt8(word), high: high, low: low, reserved: 0, reserved2: 0)
   }
 }
 

@@ -165,6 +165,12 @@ private func setAccesses(_ t: inout pgk_arch_v1) {
       return Int64(ended.count)
     }
   }
+  t.answer = { unit, verdicts, count in
+    let box = box(unit)
+    return box.status { () throws(Refusal) in
+      try box.model.answer(UnsafeBufferPointer(start: verdicts, count: verdicts == nil ? 0 : count))
+    }
+  }
 }
 
 private func setObservation(_ t: inout pgk_arch_v1) {

@@ -8,14 +8,31 @@ struct ProgramBatch {
   let results: UnsafeMutablePointer<pgk_result_v1>
   let count: Int
 
-  /// The place of a listed operation.
-  func index(of tag: UInt32) throws(MachineError) -> Int {
+  /// The place of a listed operation. A later part of an access may come when the part before it is at its end.
+  func index(of tag: UInt32, isLaterPart: Bool = false) throws(MachineError) -> Int {
     let index = Int(tag &- accesses[0].tag)
-    guard index < count, results[index].outcome == PGK_OUTCOME_LISTED else {
+    guard index < count, results[index].outcome == PGK_OUTCOME_LISTED || isLaterPart else {
       throw .brokenRule("an operation with tag \(tag) came back, but none with it is pending")
     }
     return index
   }
+}
+
+extension ProgramBatch {
+  /// The value of an access's later part. What became of the whole, the part before it has said.
+  func deliver(_ value: UInt64, toUpperHalfOf tag: UInt32) throws(MachineError) {
+    let index = try index(of: tag, isLaterPart: true)
+    values?[index].high = value
+  }
+}
+
+extension pgk_completion_v1 {
+  /// The bytes that it delivers are not the first of the access.
+  var isLaterPart: Bool { value.mask != 0 && value.mask & 1 == 0 }
+}
+
+extension pgk_listed_v1 {
+  var isLaterPart: Bool { UInt32(flags) & PGK_LISTED_LATER_PART != 0 }
 }
 
 /// What the machine did beyond running accesses.
@@ -99,6 +116,10 @@ public final class Processor {
     }
     let ended = try asMachineError { () throws(UnitError) in try unit.resume(answers.verdicts) }
     for completion in ended.prefix(answers.reflectedFrom ?? ended.count) {
+      if completion.isLaterPart {
+        try batch.deliver(completion.value.high, toUpperHalfOf: completion.tag)
+        continue
+      }
       let index = try batch.index(of: completion.tag)
       batch.results[index] = completion.result
       batch.values?[index] = completion.value

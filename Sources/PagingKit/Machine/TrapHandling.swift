@@ -103,7 +103,9 @@ extension Processor {
   }
 
   private func refuse(_ operation: pgk_listed_v1, _ batch: ProgramBatch) throws(MachineError) {
-    let index = try batch.index(of: operation.access.tag)
+    let index = try batch.index(of: operation.access.tag, isLaterPart: operation.isLaterPart)
+    // Both parts of an access may be refused: it has failed once.
+    if operation.isLaterPart, isFault(batch.results[index].outcome), batch.results[index].outcome != PGK_OUTCOME_LISTED { return }
     counts.programFaults += 1
     recorder?.record(.refused(operation))
     var result = pgk_result_v1()
@@ -115,7 +117,7 @@ extension Processor {
 
   /// Performs an operation again. What becomes of it is what becomes of the access.
   private func reexecute(_ operation: pgk_listed_v1, _ batch: ProgramBatch, attempt: Attempt) throws(MachineError) {
-    let index = try batch.index(of: operation.access.tag)
+    let index = try batch.index(of: operation.access.tag, isLaterPart: operation.isLaterPart)
     var list = try services.reexecute(operation)
     guard !list.accesses.isEmpty else { throw .service("reexecute", "no access for \(operation.access.text)") }
     counts.reexecuted += 1
@@ -124,8 +126,13 @@ extension Processor {
     let results = try run(&list, from: 0, attempt: attempt)
     // Where there are several, the operation itself is the last one that is no register access.
     let own = list.accesses.lastIndex { $0.kind != PGK_SPECIAL } ?? list.count - 1
-    batch.results[index] = results[own]
-    batch.values?[index] = list.values[own]
+    guard operation.isLaterPart else {
+      batch.results[index] = results[own]
+      batch.values?[index] = list.values[own]
+      return
+    }
+    batch.values?[index].high = list.values[own].low
+    if isFault(results[own].outcome) || batch.results[index].outcome == PGK_OUTCOME_LISTED { batch.results[index] = results[own] }
   }
 
   // MARK: Kernel accesses

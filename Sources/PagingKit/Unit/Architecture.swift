@@ -22,6 +22,7 @@ public struct Architecture: @unchecked Sendable {
   public var privileges: UnsafeBufferPointer<pgk_privilege_v1> { .init(start: description.privileges, count: description.privilege_count) }
   public var outcomes: UnsafeBufferPointer<pgk_outcome_v1> { .init(start: description.outcomes, count: description.outcome_count) }
   public var words: UnsafeBufferPointer<pgk_name_v1> { .init(start: description.words, count: description.word_count) }
+  public var wordFields: UnsafeBufferPointer<pgk_word_field_v1> { .init(start: description.word_fields, count: description.word_field_count) }
   public var rules: UnsafeBufferPointer<pgk_name_v1> { .init(start: description.rules, count: description.rule_count) }
   public var counters: UnsafeBufferPointer<pgk_name_v1> { .init(start: description.counters, count: description.counter_count) }
   public var caches: UnsafeBufferPointer<pgk_cache_v1> { .init(start: description.caches, count: description.cache_count) }

@@ -83,7 +83,7 @@ public struct RegimeDefinition: Sendable {
 }
 
 public struct RegisterDefinition: Sendable {
-  public enum Kind: UInt32, Sendable { case control, qualifier }
+  public enum Kind: UInt32, Sendable { case control, qualifier, status, record }
   public let name: String
   public let width: UInt32
   public let writable: UInt64
@@ -122,6 +122,21 @@ public struct NamedMeaning: Sendable {
   public init(_ name: String, _ help: String) {
     self.name = name
     self.help = help
+  }
+}
+
+/// A part of a raw word by name. One named NAME? says by being other than 0 that NAME is meant.
+public struct WordFieldDefinition: Sendable {
+  public let name: String
+  public let word: Int
+  public let high: UInt8
+  public let low: UInt8
+
+  public init(_ name: String, word: Int, _ high: UInt8 = 63, _ low: UInt8 = 0) {
+    self.name = name
+    self.word = word
+    self.high = high
+    self.low = low
   }
 }
 
@@ -178,6 +193,7 @@ public struct ArchitectureDefinition: Sendable {
   public var privileges: [NamedMeaning]
   public var outcomes: [OutcomeDefinition]
   public var words: [NamedMeaning]
+  public var wordFields: [WordFieldDefinition]
   /// name: the rule in words; help: section title.
   public var rules: [NamedMeaning]
   public var encoders: [EncoderDefinition]
@@ -189,7 +205,7 @@ public struct ArchitectureDefinition: Sendable {
   public init(
     name: String, title: String, version: String, reference: String, formats: [FormatDefinition], regimes: [RegimeDefinition],
     registers: [RegisterDefinition], options: [Option], privileges: [NamedMeaning], outcomes: [OutcomeDefinition],
-    words: [NamedMeaning], rules: [NamedMeaning], encoders: [EncoderDefinition], verdicts: [UInt32], identifierBits: UInt32,
+    words: [NamedMeaning], wordFields: [WordFieldDefinition] = [], rules: [NamedMeaning], encoders: [EncoderDefinition], verdicts: [UInt32], identifierBits: UInt32,
     contextKey: [String]
   ) {
     self.name = name
@@ -203,6 +219,7 @@ public struct ArchitectureDefinition: Sendable {
     self.privileges = privileges
     self.outcomes = [OutcomeDefinition("finished", isFault: false, "the access is done")] + outcomes
     self.words = words
+    self.wordFields = wordFields
     self.rules = rules
     self.encoders = encoders
     self.verdicts = verdicts

@@ -112,6 +112,14 @@ public final class Unit {
     return Array(completions.prefix(count))
   }
 
+  /// Writes answers into the list, which resume then leaves.
+  public func answer(_ verdicts: [pgk_verdict_v1]) throws(UnitError) {
+    guard let answer = table.answer else {
+      throw UnitError(code: PGK_E_UNSUPPORTED, message: "\(architecture.name): a list is answered by resume alone")
+    }
+    _ = try check(Int64(answer(handle, verdicts, verdicts.count)))
+  }
+
   // MARK: Observation
 
   public func counters() -> [UInt64] {

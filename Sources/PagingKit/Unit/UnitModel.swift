@@ -90,6 +90,31 @@ public protocol UnitModel: AnyObject {
   /// architecture does not look. Nothing of the access is done.
   func judgeNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> EngineEnd?
 
+  /// The operation that a special access becomes which a neighbour of its group keeps from being performed, if software
+  /// is to see it; nil if it is innocent.
+  func judgeSpecialNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1) -> pgk_listed_v1?
+
+  // The list.
+
+  /// Refuses a group that the architecture cannot hold, before anything of it is begun. Asked where groups are marked.
+  func admit(_ batch: Batch, from first: Int, to end: Int) throws(Refusal)
+  /// Code and words of an innocent neighbour.
+  func describeInnocent(_ listed: inout pgk_listed_v1)
+  /// The parts in which the architecture lists an access.
+  func parts(of listed: pgk_listed_v1) -> [pgk_listed_v1]
+  /// The list has been made, or made anew.
+  func didList()
+  /// What the architecture does with an item of which nothing is said; nil to replay it.
+  func verdictWhenLeft(_ listed: pgk_listed_v1) -> pgk_verdict_v1?
+  /// Whether hardware delivers a fault, met when a list is finished, to the guest without asking.
+  func deliversItself(_ listed: pgk_listed_v1) -> Bool
+  /// Makes an answer seen in the listed operation's words.
+  func show(_ answer: pgk_verdict_v1, in listed: inout pgk_listed_v1)
+  /// Performs what a store needs with write protection ignored.
+  func withoutWriteProtection(_ body: () -> Void)
+  /// The list is about to be finished: what software did to it by means of the architecture's own must be in it by now.
+  func willResume()
+
   /// Delivers a fault to the guest in its native form: fault registers.
   func deliver(_ listed: pgk_listed_v1)
 
@@ -126,6 +151,16 @@ extension UnitModel {
     set { precondition(newValue.isEmpty, "no hidden state was saved") }
   }
   public func judgeNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> EngineEnd? { nil }
+  public func judgeSpecialNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1) -> pgk_listed_v1? { nil }
+  public func admit(_ batch: Batch, from first: Int, to end: Int) throws(Refusal) {}
+  public func describeInnocent(_ listed: inout pgk_listed_v1) {}
+  public func parts(of listed: pgk_listed_v1) -> [pgk_listed_v1] { [listed] }
+  public func didList() {}
+  public func verdictWhenLeft(_ listed: pgk_listed_v1) -> pgk_verdict_v1? { nil }
+  public func deliversItself(_ listed: pgk_listed_v1) -> Bool { false }
+  public func show(_ answer: pgk_verdict_v1, in listed: inout pgk_listed_v1) {}
+  public func withoutWriteProtection(_ body: () -> Void) { body() }
+  public func willResume() {}
   public func deliver(_ operations: [pgk_listed_v1]) { deliver(operations[0]) }
   public func trapEntry() throws(Refusal) -> [Request] { [] }
   public func trapReturn() throws(Refusal) -> [Request] { [] }
@@ -169,6 +204,10 @@ public final class UnitState {
     return tag
   }
 
+  /// Puts an operation back into its place in the list, as it was before, for software that edits the list by means of the
+  /// architecture's own.
+  public func putBack(_ operation: PendingOperation, at i: Int) { pending[i] = operation }
+
   /// A condition on tags from one on identifiers.
   public func contexts(where condition: (ContextIdentifiers) -> Bool) -> (ContextTag) -> Bool {
     let numbers = contexts.matching(condition)
@@ -178,6 +217,21 @@ public final class UnitState {
 
 /// A listed operation with the answer it has got.
 public struct PendingOperation {
-  public var listed: pgk_listed_v1
-  public var answer: pgk_verdict_v1?
+  public internal(set) var listed: pgk_listed_v1
+  public internal(set) var answer: pgk_verdict_v1?
+
+  public var isDropped: Bool { listed.flags & UInt8(PGK_LISTED_DROPPED) != 0 }
+
+  /// The completion of an access or of a part of one: a later part delivers the upper half of the whole.
+  func completion(_ value: pgk_value_v1) -> pgk_completion_v1 {
+    var completion = pgk_completion_v1()
+    completion.tag = listed.access.tag
+    completion.value = value
+    guard listed.flags & UInt8(PGK_LISTED_LATER_PART) != 0 else { return completion }
+    completion.value.high = value.low
+    completion.value.low = 0
+    completion.value.tags = (0, value.tags.0)
+    completion.value.mask = 0xff00
+    return completion
+  }
 }

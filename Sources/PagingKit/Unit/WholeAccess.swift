@@ -110,10 +110,23 @@ extension TranslationEngine {
     return value
   }
 
+  /// Word by word, so that memory sees one store of each.
   func store(_ value: pgk_value_v1, _ memory: PhysicalMemory) {
-    for i in 0..<(firstCount + secondCount) where value.mask == 0 || value.mask & (1 << UInt16(i)) != 0 {
-      let byte = i < 8 ? value.low >> UInt64(8 * i) : value.high >> UInt64(8 * (i - 8))
-      memory.storeBytes(place(i), 1, byte)
+    let total = firstCount + secondCount
+    var i = 0
+    while i < total {
+      let address = place(i)
+      let count = min(Int(8 - address & 7), (i < firstCount ? firstCount : total) - i)
+      var bytes: UInt64 = 0
+      var mask: UInt8 = 0
+      for j in 0..<count {
+        let at = i + j
+        let byte = at < 8 ? value.low >> UInt64(8 * at) : value.high >> UInt64(8 * (at - 8))
+        bytes |= (byte & 0xff) << UInt64(8 * j)
+        if value.mask == 0 || value.mask & (1 << UInt16(at)) != 0 { mask |= 1 << UInt8(j) }
+      }
+      memory.storeBytes(address, count, bytes, mask: mask)
+      i += count
     }
   }
 }
