@@ -6,7 +6,7 @@ import PagingKit
 /// registers.
 struct AccessQualifier: Equatable, Sendable {
   /// MAS 6:0, channel 8:7, destination 16:9, has one 17, packed 18, spill or fill 19, chain stack 20, stack clearing 21,
-  /// and 31 set in every one, so that none is 0.
+  /// half of a pair 22, and 31 set in every one, so that none is 0.
   private(set) var bits: UInt32
 
   init(bits: UInt32) { self.bits = bits }
@@ -33,7 +33,28 @@ struct AccessQualifier: Equatable, Sendable {
   /// Hardware of the processor is always privileged.
   var isHardware: Bool { bits >> 19 & 7 != 0 }
 
-  static let known: UInt32 = 0x803f_ffff
+  /// One of a pair of 8 bytes, an operation of its own by now.
+  var isHalf: Bool { bits & 1 << 22 != 0 }
+
+  static let known: UInt32 = 0x807f_ffff
+
+  func with(isHalf: Bool, isSpillOrFill: Bool, isChainStack: Bool, isStackClearing: Bool) -> AccessQualifier {
+    let more: UInt32 = (isSpillOrFill ? 1 << 19 : 0) | (isChainStack ? 1 << 20 : 0) | (isStackClearing ? 1 << 21 : 0)
+    return AccessQualifier(bits: bits | more | (isHalf ? 1 << 22 : 0))
+  }
+
+  /// The same operation on half of its 16 bytes: neighbouring channels, neighbouring destinations.
+  func half(isLater: Bool, isStore: Bool) -> AccessQualifier {
+    let channel: UInt64 = isStore ? (isLater ? 3 : 1) : self.channel & 2 | (isLater ? 1 : 0)
+    let target = destination.map { ($0 + (isLater ? 1 : 0)) & 0xff }
+    let plain = AccessQualifier(mas: mas, channel: channel, destination: target)
+    return AccessQualifier(bits: plain.bits | bits & (7 << 19) | 1 << 22)
+  }
+
+  /// A load with MAS 7 on the channels that store is special, and any store with it.
+  static func isSpecial(mas: UInt64, channel: UInt64, isStore: Bool, isSpeculative: Bool) -> Bool {
+    mas & 7 == 7 && (isStore || !isSpeculative && channel & 1 == 1)
+  }
 
   /// The same operation without what its MAS asks for: how a handler performs a lock again.
   var plain: AccessQualifier { AccessQualifier(bits: bits & ~0x7f) }
@@ -49,7 +70,7 @@ struct AccessQualifier: Equatable, Sendable {
   /// A load that needs W and sets D: the wait lock, and from v5 on its 16-byte form. On channel 0, not speculative.
   func isLock(_ access: pgk_access_v1, iset: Int) -> Bool {
     guard UInt32(access.kind) == PGK_READ, !access.isSpeculative, channel == 0 else { return false }
-    return mode == 7 || mode == 5 && iset >= 5 && access.size_log2 == 4
+    return mode == 7 || mode == 5 && iset >= 5 && (access.size_log2 == 4 || isHalf)
   }
 }
 

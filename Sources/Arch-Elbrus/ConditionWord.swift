@@ -52,7 +52,7 @@ extension ConditionWord {
   init(_ access: pgk_access_v1, _ qualifier: AccessQualifier) {
     let isStore = access.isWrite && UInt32(access.kind) != PGK_MODIFY
     let isLock = UInt32(access.kind) == PGK_LOAD_LOCKED || UInt32(access.kind) == PGK_MODIFY
-    self[Self.fmt] = qualifier.isPacked && access.size_log2 == 4 ? 7 : UInt64(access.size_log2) + 1
+    self[Self.fmt] = qualifier.isHalf ? 5 : qualifier.isPacked && access.size_log2 == 4 ? 7 : UInt64(access.size_log2) + 1
     if let destination = qualifier.destination, !isStore {
       self[Self.address] = destination
       self[Self.vl] = 1
@@ -63,10 +63,25 @@ extension ConditionWord {
     self[Self.clw] = qualifier.isStackClearing ? 1 : 0
     self[Self.npsp] = 1
     self[Self.store] = isStore ? 1 : 0
-    self[Self.mas] = isLock && qualifier.isPlain ? 7 : qualifier.mas
+    self[Self.mas] = isLock && qualifier.isPlain ? (qualifier.isHalf ? 5 : 7) : qualifier.mas
     self[Self.scal] = qualifier.isHardware ? 0 : 1
     self[Self.spec] = access.isSpeculative ? 1 : 0
     self[Self.pm] = qualifier.isHardware ? 1 : UInt64(access.privilege & 1)
     self[Self.chan] = isStore ? qualifier.channel | 1 : qualifier.channel
+  }
+
+  /// A register access, flush or probe.
+  init(special access: pgk_access_v1, _ qualifier: AccessQualifier) {
+    self[Self.fmt] = 4
+    self[Self.npsp] = 1
+    self[Self.scal] = 1
+    self[Self.pm] = UInt64(access.privilege & 1)
+    self[Self.mas] = access.address & 0x7f
+    self[Self.store] = access.address >> 8 & 1
+    self[Self.chan] = qualifier.channel | 1
+    guard let destination = qualifier.destination, self[Self.store] == 0 else { return }
+    self[Self.address] = destination
+    self[Self.vl] = 1
+    self[Self.vr] = 1
   }
 }

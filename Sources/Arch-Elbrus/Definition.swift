@@ -43,10 +43,11 @@ extension ElbrusUnit {
     options: ElbrusModel.options,
     privileges: Privilege.names,
     outcomes: Outcome.allCases.map(\.definition),
-    words: Outcome.words,
+    words: ItemWords.names,
+    wordFields: ItemWords.fields,
     rules: Rule.allCases.map(\.meaning),
     encoders: ElbrusEncoders.all,
-    verdicts: ArchitectureDefinition.preciseVerdicts,
+    verdicts: ArchitectureDefinition.preciseVerdicts + [PGK_VERDICT_REPLAY_IGNORING_WRITE_PROTECTION],
     identifierBits: 12,
     contextKey: [])
 

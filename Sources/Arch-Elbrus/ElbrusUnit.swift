@@ -19,6 +19,7 @@ final class ElbrusUnit: UnitModel {
   let first: UnsafeMutablePointer<FirstStageParameters>
   let second: UnsafeMutablePointer<GuestPhysicalControls>
   var qualifier = AccessQualifier()
+  var window = InterceptWindow()
   private let owed: UnsafeMutablePointer<OwedMark>
   /// The map that the parameters' region belongs to.
   private var knownMap: UnsafePointer<pgk_physical_map_v1>?
@@ -45,6 +46,7 @@ final class ElbrusUnit: UnitModel {
   }
 
   deinit {
+    first.pointee.largePages.deallocate()
     first.deallocate()
     second.deallocate()
     owed.deallocate()
@@ -53,8 +55,12 @@ final class ElbrusUnit: UnitModel {
 
   /// Negative links are in the TLB, or may be.
   var hiddenState: [UInt64] {
-    get { [first.pointee.links.mayBeThere ? 1 : 0] }
-    set { first.pointee.links.mayBeThere = newValue.first != 0 }
+    get { [first.pointee.links.mayBeThere ? 1 : 0, UInt64(window.pointer)] }
+    set {
+      first.pointee.links.mayBeThere = newValue.first != 0
+      window.clear()
+      window.pointer = Int(min(newValue.last ?? 0, UInt64(InterceptWindow.wordsPerItem * InterceptWindow.mostItems)))
+    }
   }
 
   var isGuest: Bool { values[RegisterIndex.isGuest] != 0 }

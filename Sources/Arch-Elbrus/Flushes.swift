@@ -24,10 +24,11 @@ struct FlushOperand {
 }
 
 extension ElbrusUnit {
-  func flushPage(kind: UInt64, _ operand: FlushOperand) -> SpecialEnd {
+  func flushPage(kind: UInt64, _ operand: FlushOperand, machine: UInt32) -> SpecialEnd {
     switch kind {
-    case FlushKind.page: flushPage(operand)
-    case FlushKind.walkCaches where model.iset >= 6: flushWalkCaches(operand)
+    case FlushKind.instructionLineOfUser, FlushKind.instructionLineOfSystem: return .finished
+    case FlushKind.page: flushPage(operand, machine)
+    case FlushKind.walkCaches where model.iset >= 6: flushWalkCaches(operand, machine)
     default: return noFlush("page", kind)
     }
     state.engine.caches.counters.pointee.invalidations &+= 1
@@ -39,15 +40,14 @@ extension ElbrusUnit {
   }
 
   /// Contexts of this machine that a flush with the context means: its own, and global entries, which ignore it.
-  private func contexts(_ space: UInt32) -> (ContextTag) -> Bool {
-    let machine = machine
-    return state.contexts { $0.stage == 1 && $0.machine == machine && ($0.isGlobal || $0.space == space) }
+  private func contexts(_ space: UInt32, _ machine: UInt32) -> (ContextTag) -> Bool {
+    state.contexts { $0.stage == 1 && $0.machine == machine && ($0.isGlobal || $0.space == space) }
   }
 
   /// Last-level and negative records of the page. Walk caches keep what they have: they have a flush of their own, or,
   /// before v6, live in the TLB under the addresses of the window onto the tables.
-  private func flushPage(_ operand: FlushOperand) {
-    let isMeant = contexts(operand.context)
+  private func flushPage(_ operand: FlushOperand, _ machine: UInt32) {
+    let isMeant = contexts(operand.context, machine)
     state.engine.caches.removePage(operand.address, where: isMeant)
     if model.iset < 6 { flushWindow(operand.address, isMeant) }
   }
@@ -65,21 +65,20 @@ extension ElbrusUnit {
   }
 
   /// Intermediate links only.
-  private func flushWalkCaches(_ operand: FlushOperand) {
+  private func flushWalkCaches(_ operand: FlushOperand, _ machine: UInt32) {
     let caches = state.engine.caches
     if operand.level > 0 {
       let shift = FormatV6.radix.shift(operand.level)
-      caches.prefix[operand.level].removePrefix(of: operand.prefix << shift, shift: shift, where: contexts(operand.context))
+      caches.prefix[operand.level].removePrefix(of: operand.prefix << shift, shift: shift, where: contexts(operand.context, machine))
     } else {
-      flushLinks(to: operand)
+      flushLinks(to: operand, machine)
     }
     caches.entries.removeAll()
   }
 
   /// Level 0: every link on the way. The operand's address then runs into its context, and how hardware reads that is
   /// not published; here the bits below the context count, in every space of the machine.
-  private func flushLinks(to operand: FlushOperand) {
-    let machine = machine
+  private func flushLinks(to operand: FlushOperand, _ machine: UInt32) {
     let isMeant = state.contexts { $0.stage == 1 && $0.machine == machine }
     let known: UInt64 = 1 << 41 - 1
     let address = operand.prefix << 12 & known

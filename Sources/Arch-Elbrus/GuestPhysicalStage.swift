@@ -4,6 +4,8 @@ import PagingKit
 
 /// What the second stage is made of. Regimes have it by pointer, as the first stage's parameters.
 struct GuestPhysicalControls {
+  /// A store that the hypervisor has taken in goes on without W.
+  var ignoresWrite = false
   /// VIRT_CTRL_MU.gp_pt_en; without it guest-physical addresses are physical.
   var isEnabled = false
   var root: UInt64 = 0
@@ -81,7 +83,7 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
     switch purpose {
     case .tableRead: return .none
     case .tableUpdate: return rights.has(.secondWrite) ? .none : .writeDenied
-    case .final: return secondStageRefusal(rights, access)
+    case .final: return secondStageRefusal(rights, access, parameters)
     }
   }
 
@@ -198,7 +200,9 @@ struct GuestPhysicalStage<Observer: WalkObserver>: SecondStage {
 }
 
 /// The second stage's say on an access of the guest.
-@inline(__always) func secondStageRefusal(_ rights: Rights, _ access: pgk_access_v1) -> FaultReason {
-  if Judgement.isStore(access) { return rights.has(.secondWrite) ? .none : .writeDenied }
+@inline(__always) func secondStageRefusal(
+  _ rights: Rights, _ access: pgk_access_v1, _ parameters: UnsafePointer<GuestPhysicalControls>
+) -> FaultReason {
+  if Judgement.isStore(access) { return rights.has(.secondWrite) || parameters.pointee.ignoresWrite ? .none : .writeDenied }
   return !access.isFetch || rights.has(.secondExecute) ? .none : .executeDenied
 }

@@ -17,7 +17,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
 
   @inline(__always) func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
     let reason = first.judgement.cachedRefusal(rights, access)
-    return reason == .none ? secondStageRefusal(rights, access) : reason
+    return reason == .none ? secondStageRefusal(rights, access, second) : reason
   }
 
   /// A glance gives most answers: every entry of both stages is there and marked. Anything else is walked in full.
@@ -36,7 +36,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
       return walkInFull(address, access, caches, memory, observer)
     }
     let final = quiet.look(seen.output, isWritten: isStore)
-    guard final.isPlain, secondStageRefusal(final.rights, access) == .none, first.exists(final.output, memory) else {
+    guard final.isPlain, secondStageRefusal(final.rights, access, second) == .none, first.exists(final.output, memory) else {
       return walkInFull(address, access, caches, memory, observer)
     }
     var result = first.result(seen)
@@ -46,6 +46,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     result.level = UInt8(truncatingIfNeeded: seen.level)
     result.reads = quiet.tables.reads &+ quiet.guestReads
     caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.tables.reads)
+    if result.pageShift == LargePages.shift { first.keepLarge(address, result, caches) }
     return result
   }
 
@@ -84,7 +85,10 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
       result.reason = descent.reason
       result.level = UInt8(truncatingIfNeeded: descent.level)
       result.isNegative = descent.reason == .invalid
-      if descent.reason == .none { finish(descent, access, output, &result) }
+      if descent.reason == .none {
+        finish(descent, access, output, &result)
+        if result.pageShift == LargePages.shift { first.keepLarge(address, result, caches) }
+      }
       return result
     }
   }
@@ -192,7 +196,7 @@ struct UntranslatedGuest: Regime {
   @inline(__always) func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address & Self.addressMask }
   @inline(__always) func isCanonical(_ address: UInt64) -> Bool { true }
   @inline(__always) func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason {
-    secondStageRefusal(rights, access)
+    secondStageRefusal(rights, access, second)
   }
 
   func walk<Observer: WalkObserver>(

@@ -8,6 +8,14 @@ import PagingKit
 struct Judgement: Sendable {
   /// W is looked at before PV.
   var isWriteFirst = false
+  /// A store that the hypervisor has taken in goes on without W.
+  var ignoresWrite: Bool {
+    get { storeNeeds == .read }
+    set { storeNeeds = newValue ? .read : [.read, .write] }
+  }
+  private var storeNeeds: Rights = [.read, .write]
+
+  init(isWriteFirst: Bool = false) { self.isWriteFirst = isWriteFirst }
 
   /// A store, or a load with store semantics.
   @inline(__always) static func isStore(_ access: pgk_access_v1) -> Bool {
@@ -16,14 +24,14 @@ struct Judgement: Sendable {
 
   @inline(__always) func refusal(_ rights: Rights, _ access: pgk_access_v1) -> FaultReason {
     let isStore = Self.isStore(access)
-    var needed: Rights = access.isFetch ? .execute : isStore ? [.read, .write] : .read
+    var needed: Rights = access.isFetch ? .execute : isStore ? storeNeeds : .read
     if access.privilege == Privilege.user { needed.formUnion(.user) }
     return rights.has(needed) ? .none : reason(rights, access, isStore: isStore)
   }
 
   @inline(never) private func reason(_ rights: Rights, _ access: pgk_access_v1, isStore: Bool) -> FaultReason {
     let lacksPrivilege = access.privilege == Privilege.user && !rights.has(.user)
-    let lacksWrite = isStore && !rights.has(.write)
+    let lacksWrite = isStore && !rights.has(storeNeeds)
     if lacksWrite && (isWriteFirst || !lacksPrivilege) { return .writeDenied }
     if lacksPrivilege { return .privilege }
     return access.isFetch ? .executeDenied : .readDenied

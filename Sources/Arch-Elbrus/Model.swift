@@ -10,6 +10,9 @@ struct ElbrusModel: Sendable {
   let marksEntries: Bool
   let isPresentFirst: Bool
   let isWriteFirst: Bool
+  /// Whether VIRT_CTRL_MU knows of TRAP_POINT, PID, PID2, OS_VAB and HW0.
+  enum OtherRegisters { case dbg1, never }
+  let otherRegisters: OtherRegisters
 
   init(_ options: OptionValues) {
     iset = Int(options.integer("iset"))
@@ -18,6 +21,7 @@ struct ElbrusModel: Sendable {
     let order = options.choice("fault_order")
     isPresentFirst = order.hasPrefix("P-V")
     isWriteFirst = order.hasSuffix("W-PV-NON_EX")
+    otherRegisters = options.choice("register_classes") == "dbg1" ? .dbg1 : .never
   }
 
   var hasVirtualisation: Bool { iset >= 6 }
@@ -47,5 +51,8 @@ struct ElbrusModel: Sendable {
       "fault_order", .policy,
       .choice("V-P-PV-W-NON_EX", of: ["V-P-PV-W-NON_EX", "V-P-W-PV-NON_EX", "P-V-PV-W-NON_EX", "P-V-W-PV-NON_EX"]),
       "which check comes first; hardware priority is not published"),
+    Option(
+      "register_classes", .policy, .choice("dbg1", of: ["dbg1", "never"]),
+      "the class of TRAP_POINT, PID, PID2, OS_VAB and HW0 in VIRT_CTRL_MU, or none; not published"),
   ]
 }

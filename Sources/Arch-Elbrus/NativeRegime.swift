@@ -15,6 +15,7 @@ struct FirstStageParameters {
   /// Bits of an address that are not ignored.
   var addressMask: UInt64 = 0xffff_ffff_ffff
   var links = NegativeLinks()
+  let largePages = LargePages()
   /// The largest region of memory, looked at before the others when an address must exist.
   var regionBase: UInt64 = 0
   var regionByteCount: UInt64 = 0
@@ -75,7 +76,13 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
     }
     var result = result(seen)
     result.reads = quiet.reads
+    if result.pageShift == LargePages.shift { keepLarge(address, result, caches) }
     return result
+  }
+
+  /// A large page has one place in the TLB.
+  @inline(never) func keepLarge(_ address: UInt64, _ result: WalkResult, _ caches: TranslationCaches) {
+    parameters.pointee.largePages.fill(address, result.isGlobal ? globalContext : context, caches)
   }
 
   /// Where a walk begins, with what the walk caches know.
@@ -111,6 +118,8 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
     } else if !exists(descent.output, memory) {
       caches.fault.pointee = WalkFault(.outputHole, stage: 1)
       result.reason = .outputHole
+    } else if result.pageShift == LargePages.shift {
+      keepLarge(address, result, caches)
     }
     return result
   }

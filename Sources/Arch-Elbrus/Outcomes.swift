@@ -11,6 +11,9 @@ enum Outcome: UInt8, CaseIterable {
   case diagnostic
   // Intercepts, kernel header kvm/mmu_hv_regs_types.h.
   case guestPhysicalData, guestPhysicalFetch, inputOutputIntercept
+  case forced, forcedGuestFault, shadowData, readIntercept, writeIntercept
+  case cacheFlush, cacheLineFlush, instructionFlush, instructionLineOfUser, instructionLineOfSystem
+  case tlbFlush, pageFlushLast, pageFlushUpper, entryProbe
 
   var definition: OutcomeDefinition {
     switch self {
@@ -29,6 +32,20 @@ enum Outcome: UInt8, CaseIterable {
     case .guestPhysicalData: .init("GPA_DATA", number: 3, "the GP tables refuse a load or store, or a table read for one")
     case .guestPhysicalFetch: .init("GPA_INSTR", number: 4, "the GP tables refuse a fetch, or a table read for one")
     case .inputOutputIntercept: .init("MAS_IOADDR", number: 8, "the GP tables refuse an access with the I/O MAS")
+    case .forced: .init("FORCED", number: 0, "an innocent neighbour in the list of intercepts")
+    case .forcedGuestFault: .init("FORCED_GVA", number: 1, "a fault of the guest's own in the list of intercepts: moved to its cellar")
+    case .shadowData: .init("SHADOW_DATA", number: 2, "the shadow tables refuse a load or store")
+    case .readIntercept: .init("READ_MU", number: 9, "a guest reads a register; software supplies the data")
+    case .writeIntercept: .init("WRITE_MU", number: 10, "a guest writes a register; software may replace the data")
+    case .cacheFlush: .init("CACHE_FLUSH", number: 11, "a guest flushes the data cache")
+    case .cacheLineFlush: .init("CACHE_LINE_FLUSH", number: 12, "a guest flushes a line of the data cache")
+    case .instructionFlush: .init("ICACHE_FLUSH", number: 13, "a guest flushes the instruction cache")
+    case .instructionLineOfUser: .init("ICACHE_LINE_FLUSH_USER", number: 14, "a guest flushes a user's line of the instruction cache")
+    case .instructionLineOfSystem: .init("ICACHE_LINE_FLUSH_SYSTEM", number: 15, "a guest flushes a system line of the instruction cache")
+    case .tlbFlush: .init("TLB_FLUSH", number: 16, "a guest flushes the whole TLB")
+    case .pageFlushLast: .init("TLB_PAGE_FLUSH_LAST", number: 17, "a guest flushes a page of the TLB")
+    case .pageFlushUpper: .init("TLB_PAGE_FLUSH_UPPER", number: 18, "a guest flushes links of the walk caches")
+    case .entryProbe: .init("TLB_ENTRY_PROBE", number: 19, "a guest probes an entry")
     }
   }
 
@@ -47,15 +64,6 @@ enum Outcome: UInt8, CaseIterable {
     default: 0
     }
   }
-
-  /// Names of raw words, in the order of `words(of:)`.
-  static let words: [NamedMeaning] = [
-    .init("ft", "fault type: bits 47:35 of the condition word"),
-    .init("lvl", "miss_lvl: table level of the miss, counted from 0"),
-    .init("lev", "guest_pt_lev: level of the guest's table that the GP tables refuse, 1 to 4; 0 for the final page"),
-    .init("fin", "guest_pt_lev_fin: the final page was refused"),
-    .init("condition", "condition word of the record"),
-  ]
 }
 
 /// Reasons to outcomes; every row visible.

@@ -14,7 +14,12 @@ enum RegisterBits {
 }
 
 extension ElbrusUnit {
-  func readRegister(_ index: Int) -> UInt64 { values[index] }
+  /// Looking at the window onto the list changes nothing; accesses of the hypervisor's do.
+  func readRegister(_ index: Int) -> UInt64 {
+    if index == RegisterIndex.interceptPointer { return UInt64(window.pointer) }
+    if case .trap(let number) = ElbrusRegister.all[index].place { return values[RegisterIndex.trapInfoHigh] >> number & 1 }
+    return values[index]
+  }
 
   func restoreRegisters(_ new: [UInt64]) {
     values = new
@@ -26,7 +31,12 @@ extension ElbrusUnit {
     var new = values
     for (index, value) in list {
       try check(ElbrusRegister.all[index], value)
-      new[index] = masked(ElbrusRegister.all[index], value)
+      switch ElbrusRegister.all[index].place {
+      case .trap(let number):
+        new[RegisterIndex.trapInfoHigh] = new[RegisterIndex.trapInfoHigh] & ~(1 << number) | (value & 1) << number
+      case .memoryUnit(Self.pointerNumber), .memoryUnit(Self.windowNumber): break
+      default: new[index] = masked(ElbrusRegister.all[index], value)
+      }
     }
     let entersMachine = list.contains { $0.index == RegisterIndex.machine } && !list.contains { $0.index == RegisterIndex.isGuest }
     if entersMachine { new[RegisterIndex.isGuest] = new[RegisterIndex.machine] == 0 ? 0 : 1 }

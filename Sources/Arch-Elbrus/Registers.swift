@@ -10,6 +10,8 @@ struct ElbrusRegister: Sendable {
     case controlUnit(UInt64)
     /// Not a register: what qualifies the accesses that follow.
     case qualifier
+    /// An exception by its number, as the trap info registers show it.
+    case trap(UInt64)
   }
 
   let name: String
@@ -29,10 +31,20 @@ struct ElbrusRegister: Sendable {
 
   var definition: RegisterDefinition {
     // Software writes roots and bounds with low bits set, so only what is no register refuses bits.
-    let isMasked = place != .qualifier
+    let isMasked = kind == .control || kind == .record
     return RegisterDefinition(
-      name, width: isMasked ? 64 : UInt32(64 - mask.leadingZeroBitCount), writable: isMasked ? .max : mask,
-      kind: isMasked ? .control : .qualifier, help)
+      name, width: isMasked ? 64 : UInt32(64 - mask.leadingZeroBitCount), writable: isMasked ? .max : mask, kind: kind, help)
+  }
+
+  private var kind: RegisterDefinition.Kind {
+    switch place {
+    case .qualifier: .qualifier
+    case .trap: .status
+    case .memoryUnit(0x05): .record
+    case .memoryUnit(ElbrusUnit.windowNumber), .memoryUnit(ElbrusUnit.pointerNumber): .status
+    case .controlUnit(2), .controlUnit(3): .status
+    default: .control
+    }
   }
 }
 
@@ -64,6 +76,9 @@ enum RegisterIndex {
   static let shadowCoreMode = index("sh_core_mode")
   static let trapInfoHigh = index("tir_hi")
   static let trapInfoLow = index("tir_lo")
+  static let writeMask = index("g_w_imask_mmu_cr")
+  static let interceptPointer = index("ptr")
+  static let interceptWindow = index("intc_info_mu")
   static let accessSpecifier = index("mas")
   static let channel = index("chan")
   static let isGuest = index("guest_mode")
@@ -74,7 +89,7 @@ extension ElbrusRegister {
   private static let window: UInt64 = 0xff80_0000_0000
 
   /// In the order of the description.
-  static let all: [ElbrusRegister] = controls + typeRanges + bounds + virtual + controlUnit + qualifiers
+  static let all: [ElbrusRegister] = controls + typeRanges + bounds + virtual + controlUnit + traps + qualifiers
 
   private static let controls = [
     ElbrusRegister("mmu_cr", .memoryUnit(0x00), 0xffff, "control: bit 0 tlb_en, 2:1 cd, 5 set3, 11 ipd"),
@@ -119,6 +134,8 @@ extension ElbrusRegister {
     ElbrusRegister("gid", .memoryUnit(0x41), 0xfff, "machine identifier; the hypervisor's is 0", from: 6),
     ElbrusRegister("gp_vptb", .memoryUnit(0x42), window, "window on the GP tables", from: 6),
     ElbrusRegister("gp_pptb", .memoryUnit(0x43), frame, "root of the GP tables", from: 6),
+    ElbrusRegister("intc_info_mu", .memoryUnit(0x44), .max, "the list of intercepts, a double word at each access", from: 6),
+    ElbrusRegister("ptr", .memoryUnit(0x45), 0x7f, "INTC_PTR_MU: double words in INTC_INFO_MU; an access of the hypervisor's clears it", from: 6),
     ElbrusRegister("sh_os_vptb", .memoryUnit(0x46), window, "the guest's OS_VPTB", from: 6),
     ElbrusRegister("sh_os_pptb", .memoryUnit(0x47), frame, "the guest's OS_PPTB", from: 6),
     ElbrusRegister("g_w_imask_mmu_cr", .memoryUnit(0x48), 0xffff, "bits of the guest's MMU_CR whose change is intercepted", from: 6),
@@ -133,6 +150,12 @@ extension ElbrusRegister {
     ElbrusRegister("sh_core_mode", .controlUnit(1), 0x7e, "the guest's CORE_MODE", from: 6),
     ElbrusRegister("tir_hi", .controlUnit(2), 0xfff_ffff_ffff, "trap info: exceptions by number, 20 and 21 of fetches, 29 data_page"),
     ElbrusRegister("tir_lo", .controlUnit(3), 0xffff_ffff_ffff, "trap info: address of a fetch that faulted"),
+  ]
+
+  private static let traps = [
+    ElbrusRegister("exc_instr_page_miss", .trap(20), 1, "TIR: a fetch where P or VALID is 0"),
+    ElbrusRegister("exc_instr_page_prot", .trap(21), 1, "TIR: a fetch where NON_EX is 1, or PV against the privilege"),
+    ElbrusRegister("exc_data_page", .trap(29), 1, "TIR: records in the trap cellar"),
   ]
 
   private static let qualifiers = [

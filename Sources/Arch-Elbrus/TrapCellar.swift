@@ -23,6 +23,9 @@ struct CellarRecord: Equatable, Sendable {
   var isQuad: Bool { condition[ConditionWord.fmt] == 5 }
   var isStore: Bool { condition[ConditionWord.store] == 1 }
 
+  /// Half of a pair on the upper channel.
+  var isLaterHalf: Bool { isQuad && (isStore ? condition[ConditionWord.chan] == 3 : condition[ConditionWord.chan] & 1 == 1) }
+
   /// First byte of the operation. The second page's fault moves the recorded address on by one word, or two.
   var firstByte: UInt64 {
     condition[ConditionWord.num_align] == 0 ? address : address &- (isPacked || isQuad ? 16 : 8)
@@ -35,58 +38,24 @@ struct CellarRecord: Equatable, Sendable {
 }
 
 extension ElbrusUnit {
-  /// The records of an operation: two for a pair of 8 bytes, none for a fetch, which faults precisely.
-  func records(of listed: pgk_listed_v1) -> [CellarRecord] {
-    if listed.access.isFetch { return [] }
-    if listed.access.isSpecial { return [specialRecord(listed)] }
-    let qualifier = qualifier(of: listed.access, listed.value)
-    var condition = ConditionWord(listed.access, qualifier)
-    let isOwnFault = UInt32(listed.class_) == PGK_CLASS_GUEST_FAULT
-    let outcome = Outcome(rawValue: listed.outcome)
-    condition[ConditionWord.fault_type] = isOwnFault ? outcome?.faultType ?? 0 : 0
-    if isOwnFault && outcome == .pageMiss { condition[ConditionWord.miss_lvl] = listed.words.1 }
-    let isSecondPage = isOwnFault && (listed.fault_address ^ listed.access.address) >> 12 != 0
-    if isSecondPage { condition[ConditionWord.num_align] = 1 }
-    let isPair = listed.access.size_log2 == 4 && !qualifier.isPacked
-    let first = listed.access.address &+ (isSecondPage ? (listed.access.size_log2 == 4 ? 16 : 8) : 0)
-    let isStore = condition[ConditionWord.store] == 1
-    let rotation = listed.access.address
-    let low = isStore ? CellarRecord.rotated(listed.value.low, by: rotation) : 0
-    let high = isStore ? CellarRecord.rotated(listed.value.high, by: rotation) : 0
-    var record = CellarRecord(address: first, data: low, condition: condition)
-    guard isPair else {
-      if qualifier.isPacked {
-        record.dataHigh = high
-        record.mask = listed.value.mask == 0 ? 0xffff : UInt64(listed.value.mask)
-      }
-      return [record]
-    }
-    record.condition[ConditionWord.chan] = isStore ? 1 : qualifier.channel & 2
-    var second = record
-    second.address = first &+ 8
-    second.data = high
-    second.condition[ConditionWord.chan] |= isStore ? 2 : 1
-    if let destination = qualifier.destination, !isStore { second.condition[ConditionWord.address] = (destination + 1) & 0xff }
-    return [record, second]
+  /// The record of an operation, which is what its words say; none for a fetch, which faults precisely.
+  func record(of listed: pgk_listed_v1) -> CellarRecord? {
+    if listed.access.isFetch { return nil }
+    var listed = listed
+    if listed.words.4 == 0 { describeReflected(&listed) }
+    // What goes to a register stands in the lanes of memory in a record, but not in an item of the list.
+    let stored = listed.access.isSpecial ? CellarRecord.rotated(listed.words.3, by: listed.words.2) : listed.words.3
+    return CellarRecord(
+      address: listed.words.2, data: listed.condition[ConditionWord.store] == 1 ? stored : 0, condition: listed.condition,
+      dataHigh: listed.words.5, mask: listed.words.6)
   }
 
-  /// A dropped register access, flush or probe: the handler performs it again.
-  private func specialRecord(_ listed: pgk_listed_v1) -> CellarRecord {
-    let qualifier = qualifier(of: listed.access, listed.value)
-    var condition = ConditionWord()
-    condition[ConditionWord.fmt] = 4
-    condition[ConditionWord.npsp] = 1
-    condition[ConditionWord.scal] = 1
-    condition[ConditionWord.pm] = UInt64(listed.access.privilege & 1)
-    condition[ConditionWord.mas] = listed.access.address & 0x7f
-    condition[ConditionWord.store] = listed.access.address >> 8 & 1
-    condition[ConditionWord.chan] = qualifier.channel | 1
-    if let destination = qualifier.destination, condition[ConditionWord.store] == 0 {
-      condition[ConditionWord.address] = destination
-      condition[ConditionWord.vl] = 1
-      condition[ConditionWord.vr] = 1
-    }
-    return CellarRecord(address: listed.value.high, data: listed.value.low, condition: condition)
+  /// A fault that software has found in the guest's tables and names by outcome alone.
+  private func describeReflected(_ listed: inout pgk_listed_v1) {
+    var condition = condition(of: listed.access, listed.value)
+    condition[ConditionWord.fault_type] = Outcome(rawValue: listed.outcome)?.faultType ?? 0
+    if (listed.fault_address ^ listed.access.address) >> 12 != 0 { condition[ConditionWord.num_align] = 1 }
+    setWords(&listed, code: 0, condition)
   }
 
   // MARK: Delivery
@@ -98,7 +67,7 @@ extension ElbrusUnit {
   func deliver(_ operations: [pgk_listed_v1]) {
     raise(operations[0])
     guard hasCellar else { return }
-    for record in operations.flatMap(records) {
+    for record in operations.compactMap(record) {
       let count = values[RegisterIndex.trapCount] / CellarRecord.doubleWords
       guard count < UInt64(CellarRecord.most) else { return }
       store(record, at: values[RegisterIndex.trapPoint] + count * CellarRecord.byteCount)

@@ -6,7 +6,7 @@ extension ElbrusUnit {
   /// TRAP_COUNT, then the records, then the extensions of packed ones.
   func readFaults(known: [Request]) throws(Refusal) -> [Request] {
     guard hasCellar else { return [] }
-    guard let first = known.first else { return [Self.request(.readRegister, address: 0x06 << 4)] }
+    guard let first = known.first else { return [Self.below(Self.request(.readRegister, address: 0x06 << 4))] }
     let count = min(Int(first.value.low / CellarRecord.doubleWords), CellarRecord.most)
     let words = count * Int(CellarRecord.doubleWords)
     if known.count == 1 { return (0..<words).map { physicalLoad(UInt64($0) * 8) } }
@@ -18,7 +18,14 @@ extension ElbrusUnit {
   }
 
   private func physicalLoad(_ offset: UInt64) -> Request {
-    Self.request(.loadPhysical, address: values[RegisterIndex.trapPoint] + offset)
+    Self.below(Self.request(.loadPhysical, address: values[RegisterIndex.trapPoint] + offset))
+  }
+
+  /// A guest's TRAP_POINT is a physical address of the host's: who reads through it is below the guest.
+  static func below(_ request: Request) -> Request {
+    var request = request
+    request.access.flags |= UInt8(PGK_HYPERVISOR)
+    return request
   }
 
   /// The records without extensions.
@@ -44,62 +51,66 @@ extension ElbrusUnit {
     return try operations(of: records)
   }
 
-  /// Pairs of quad records are one operation. What the host says of the accesses besides goes along with them.
+  /// What the host says of the accesses besides goes along with them: what was reflected last is at the end.
   private func operations(of records: [CellarRecord]) throws(Refusal) -> [pgk_listed_v1] {
-    var list: [pgk_listed_v1] = []
-    var left = records[...]
-    for known in state.reflected {
-      if known.access.isFetch {
-        list.append(known)
-        continue
-      }
-      // More operations than the cellar has room for.
-      guard let record = left.popFirst() else { return records.count == CellarRecord.most ? list + rest(after: list.count) : try missing(list) }
-      list.append(try operation(record, &left, like: known))
+    let known = state.reflected.filter { !$0.access.isFetch }
+    // TRAP_COUNT is 0 when the records have been taken.
+    guard !records.isEmpty else { return state.reflected.filter(\.access.isFetch) }
+    guard records.count >= known.count || records.count == CellarRecord.most else {
+      throw Refusal(PGK_E_ARGUMENT, "the trap cellar ends after \(records.count) operations of \(known.count) that went to it")
     }
-    while let record = left.popFirst() { list.append(try operation(record, &left, like: nil)) }
-    return list
+    let before = max(0, records.count - known.count)
+    var list: [pgk_listed_v1] = []
+    for (i, record) in records.enumerated() {
+      let index = i - before
+      list.append(operation(record, like: known.indices.contains(index) ? known[index] : nil))
+    }
+    // Fetches, which have no record, and more operations than the cellar has room for.
+    return list + known.dropFirst(records.count) + state.reflected.filter(\.access.isFetch)
   }
 
-  private func rest(after count: Int) -> [pgk_listed_v1] { Array(state.reflected.dropFirst(count)) }
-
-  private func missing(_ list: [pgk_listed_v1]) throws(Refusal) -> [pgk_listed_v1] {
-    throw Refusal(PGK_E_ARGUMENT, "the trap cellar ends after \(list.count) operations of \(state.reflected.count) that went to it")
-  }
-
-  private func operation(
-    _ record: CellarRecord, _ left: inout ArraySlice<CellarRecord>, like known: pgk_listed_v1?
-  ) throws(Refusal) -> pgk_listed_v1 {
+  private func operation(_ record: CellarRecord, like known: pgk_listed_v1?) -> pgk_listed_v1 {
     let condition = record.condition
     var listed = pgk_listed_v1()
-    let isSpecial = condition[ConditionWord.mas] & 7 == 7 && condition[ConditionWord.mas] != 7
+    let isSpecial = AccessQualifier.isSpecial(
+      mas: condition[ConditionWord.mas], channel: condition[ConditionWord.chan], isStore: record.isStore,
+      isSpeculative: condition[ConditionWord.spec] == 1)
     let hasDestination = condition[ConditionWord.vr] | condition[ConditionWord.vl] != 0
     let qualifier = AccessQualifier(
       mas: condition[ConditionWord.mas], channel: condition[ConditionWord.chan],
-      destination: hasDestination ? condition[ConditionWord.address] : nil, isPacked: record.isPacked)
+      destination: hasDestination ? condition[ConditionWord.address] : nil, isPacked: record.isPacked
+    ).with(
+      isHalf: record.isQuad, isSpillOrFill: condition[ConditionWord.s_f] == 1, isChainStack: condition[ConditionWord.sru] == 1,
+      isStackClearing: condition[ConditionWord.clw] == 1)
     if isSpecial {
       let code = condition[ConditionWord.mas] | condition[ConditionWord.store] << 8
-      let request = Request(special: code, low: record.data, high: record.address, privilege: Privilege.kernel)
+      let request = Request(
+        special: code, low: CellarRecord.rotated(record.data, by: 8 - record.address & 7), high: record.address, privilege: UInt8(condition[ConditionWord.pm]))
       (listed.access, listed.value) = (request.access, request.value)
       listed.flags = UInt8(PGK_LISTED_HAS_VALUE)
     } else {
-      try decode(record, &left, &listed)
+      decode(record, &listed)
     }
     listed.value.qualifier = qualifier.bits
-    if let known { keep(known, &listed) }
+    if let known {
+      keep(known, &listed)
+      listed.flags = listed.flags & ~UInt8(PGK_LISTED_LATER_PART) | known.flags & UInt8(PGK_LISTED_LATER_PART)
+    }
     describe(record, &listed)
     return listed
   }
 
-  private func decode(_ record: CellarRecord, _ left: inout ArraySlice<CellarRecord>, _ listed: inout pgk_listed_v1) throws(Refusal) {
+  private func decode(_ record: CellarRecord, _ listed: inout pgk_listed_v1) {
     let condition = record.condition
     let format = condition[ConditionWord.fmt]
     guard format != 0, format != 6, !record.isStore || condition[ConditionWord.chan] & 1 == 1 else {
-      throw Refusal(PGK_E_ARGUMENT, "a record of the trap cellar is no operation: condition 0x\(String(condition.bits, radix: 16))")
+      // Nothing that can be performed: its recovery operation is refused.
+      listed.access = Request(special: Operation.none, privilege: Privilege.user).access
+      return
     }
     listed.access.address = record.firstByte
     listed.access.kind = UInt8(record.isStore ? PGK_WRITE : PGK_READ)
-    listed.access.size_log2 = record.isPacked ? 4 : UInt8(format - 1)
+    listed.access.size_log2 = record.isPacked ? 4 : record.isQuad ? 3 : UInt8(format - 1)
     listed.access.privilege = UInt8(condition[ConditionWord.pm])
     listed.access.flags = UInt8(PGK_HAS_VALUE) | (condition[ConditionWord.spec] == 1 ? UInt8(PGK_SPECULATIVE) : 0)
     listed.flags = UInt8(PGK_LISTED_HAS_VALUE)
@@ -110,11 +121,7 @@ extension ElbrusUnit {
       listed.value.high = CellarRecord.rotated(record.dataHigh, by: rotation)
       listed.value.mask = UInt16(truncatingIfNeeded: record.mask)
     }
-    guard record.isQuad else { return }
-    guard let second = left.popFirst(), second.isQuad, second.firstByte == record.firstByte &+ 8 else {
-      throw Refusal(PGK_E_ARGUMENT, "a pair of 8 bytes at 0x\(String(record.firstByte, radix: 16)) has no second record")
-    }
-    listed.value.high = CellarRecord.rotated(second.data, by: rotation)
+    if record.isLaterHalf { listed.flags |= UInt8(PGK_LISTED_LATER_PART) }
   }
 
   /// What no record says: the host's tag and flags, and kinds that the memory unit does not tell apart.
@@ -124,6 +131,8 @@ extension ElbrusUnit {
     let isStore = [PGK_WRITE, PGK_STORE_CONDITIONAL].contains(UInt32(known.access.kind))
     if isStore == (UInt32(listed.access.kind) == PGK_WRITE) { listed.access.kind = known.access.kind }
     listed.access.flags |= known.access.flags & UInt8(PGK_TRANSLATE_ONLY | PGK_END_OF_GROUP)
+    if known.access.isTranslateOnly { listed.access.size_log2 = known.access.size_log2 }
+    listed.entry_reads = known.entry_reads
     if UInt32(known.access.kind) == PGK_MODIFY { listed.value = known.value }
   }
 
@@ -133,6 +142,8 @@ extension ElbrusUnit {
     let isSecondPage = record.condition[ConditionWord.num_align] == 1
     listed.fault_address = isSecondPage ? (listed.access.address & ~0xfff) &+ 0x1000 : listed.access.address
     listed.slot = PGK_NO_ENTRY
+    listed.sevenWords = [0, 0, record.address, record.data, record.condition.bits, record.dataHigh, record.mask]
+    listed.word_count = UInt8(ItemWords.count)
     let first: Outcome? = faultType & Outcome.illegalPage.faultType != 0
       ? .illegalPage : Outcome.allCases.first { $0.faultType & faultType != 0 }
     guard let outcome = first else {
@@ -144,14 +155,13 @@ extension ElbrusUnit {
     listed.code = UInt32(outcome.definition.number)
     listed.stage = 1
     listed.level = UInt8(record.condition[ConditionWord.miss_lvl])
-    listed.words.0 = faultType
-    listed.words.1 = record.condition[ConditionWord.miss_lvl]
-    listed.words.4 = record.condition.bits
-    listed.word_count = UInt8(Outcome.words.count)
   }
 
   /// A recovery operation. A lock becomes a plain load: hardware locks again when the program goes on.
   func reexecute(_ listed: pgk_listed_v1) throws(Refusal) -> [Request] {
+    if listed.access.isSpecial && listed.access.address == Operation.none {
+      throw Refusal(PGK_E_ARGUMENT, "a record of the trap cellar is no operation: condition 0x\(String(listed.words.4, radix: 16))")
+    }
     var request = Request(listed.access, listed.value)
     guard !listed.access.isSpecial else { return [request] }
     let own = qualifier(of: listed.access, listed.value)

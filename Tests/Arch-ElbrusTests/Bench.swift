@@ -124,9 +124,9 @@ final class Bench {
     try unit.reset(PGK_RESET_PENDING)
     return Answer(
       outcome: elbrus.outcomeName(listed.outcome), address: listed.fault_address, reads: listed.entry_reads, level: Int(listed.level),
-      faultType: listed.words.0,
+      faultType: listed.condition[ConditionWord.fault_type],
       guestPhysical: UInt32(listed.flags) & PGK_LISTED_HAS_GUEST_PHYSICAL != 0 ? listed.guest_physical : nil,
-      guestLevel: listed.words.2, isFinal: listed.words.3 != 0)
+      guestLevel: listed[header: ItemHeader.guest_pt_lev], isFinal: listed[header: ItemHeader.guest_pt_lev_fin] != 0)
   }
 
   func read(_ address: UInt64, _ who: Who = .user) throws -> Answer { try access(PGK_READ, address, who) }

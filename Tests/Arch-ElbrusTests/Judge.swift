@@ -94,14 +94,22 @@ struct Judge {
     return try walk(address, root, isV6, a, isStore: isStore)
   }
 
+  /// The hypervisor's tables refuse in the place of the guest's: it leaves, whatever the reason.
+  private var isShadowed: Bool { isGuest && register("virt_ctrl_mu") >> 37 & 1 == 1 }
+
+  private func shadowed(_ a: Access, _ faultType: UInt64) -> Refusal {
+    Refusal(outcome: a.kind == "x" ? "GPA_INSTR" : "SHADOW_DATA", faultType: faultType)
+  }
+
   private func illegal(_ a: Access) -> Refusal {
-    if a.kind == "x" { return Refusal(outcome: "instr_page_miss") }
     if a.isSpeculative && a.kind == "r" { return Refusal(outcome: "diagnostic") }
+    if isShadowed { return shadowed(a, 0x100) }
+    if a.kind == "x" { return Refusal(outcome: "instr_page_miss") }
     return Refusal(outcome: "illegal_page", faultType: 0x100)
   }
 
   private func miss(_ a: Access) -> Refusal {
-    a.kind == "x" ? Refusal(outcome: "instr_page_miss") : Refusal(outcome: "page_miss", faultType: 0x400)
+    isShadowed ? shadowed(a, 0x400) : a.kind == "x" ? Refusal(outcome: "instr_page_miss") : Refusal(outcome: "page_miss", faultType: 0x400)
   }
 
   private mutating func walk(
@@ -130,11 +138,15 @@ struct Judge {
       }
       let isPrivileged = entry & privilegedBit != 0 && a.isUser
       let isReadOnly = entry & 2 == 0 && isStore
+      let isNotExecuted = entry & noFetchBit != 0 && a.kind == "x"
+      if isShadowed && (isReadOnly || isPrivileged || isNotExecuted) {
+        throw shadowed(a, isReadOnly && (isWriteFirst || !isPrivileged) ? 0x200 : isPrivileged ? 0x80 : 0x40)
+      }
       if isReadOnly && (isWriteFirst || !isPrivileged) { throw Refusal(outcome: "nwrite_page", faultType: 0x200) }
       if isPrivileged {
         throw a.kind == "x" ? Refusal(outcome: "instr_page_prot") : Refusal(outcome: "priv_page", faultType: 0x80)
       }
-      if entry & noFetchBit != 0 && a.kind == "x" { throw Refusal(outcome: "instr_page_prot") }
+      if isNotExecuted { throw Refusal(outcome: "instr_page_prot") }
       let size: UInt64 = 1 << shift
       let output = (entry & frame & ~(size - 1)) + address % size
       let final = try final(output, a, isStore: isStore, fetchesThroughGuest: true)
