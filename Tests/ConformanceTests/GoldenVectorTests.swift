@@ -19,16 +19,20 @@ private func verify(_ file: String, _ options: [(name: String, value: String)] =
   }
 }
 
-private func expectAgreement(_ report: VectorReport) {
+private func expectAgreement(_ report: VectorReport, cases: UInt64 = 700) {
   #expect(report.failures.map(\.description) == [])
   #expect(report.unsupported == [:])
   #expect(report.shown.map(\.description) == [])
-  #expect(report.cases == 700 && report.differences == 0)
+  #expect(report.cases == cases && report.differences == 0)
 }
 
 @Suite struct `A loaded back end` {
   @Test(arguments: files)
   func `agrees with the golden vectors`(_ file: String) { expectAgreement(verify(file)) }
+
+  /// Groups of operations, faults of groups, lists of intercepts, and what software makes of them, step by step.
+  @Test(arguments: [("elbrus-scenarios", 303)])
+  func `agrees with the scenarios`(_ file: String, _ cases: UInt64) { expectAgreement(verify(file), cases: cases) }
 
   @Test(arguments: files.filter { $0.hasPrefix("x86") })
   func `agrees with them too when accessed bits are set on the way down`(_ file: String) {

@@ -181,11 +181,11 @@ private let good = #"""
     listed.words.1 = 0x1234
     listed.guest_physical = 0x5678
     found.listed = listed
-    #expect(found.value(of: .guestPhysical, gpaWord: 1) == 0x1234)
-    #expect(found.value(of: .guestPhysical, gpaWord: -1) == nil)
+    #expect(found.value(of: .guestPhysical, gpaWord: WordPart(word: 1)) == 0x1234)
+    #expect(found.value(of: .guestPhysical, gpaWord: nil) == nil)
     found.listed?.flags = UInt8(PGK_LISTED_HAS_GUEST_PHYSICAL)
-    #expect(found.value(of: .guestPhysical, gpaWord: -1) == 0x5678)
-    #expect(found.value(of: .guestPhysical, gpaWord: 2) == 0x5678)
+    #expect(found.value(of: .guestPhysical, gpaWord: nil) == 0x5678)
+    #expect(found.value(of: .guestPhysical, gpaWord: WordPart(word: 2)) == 0x5678)
   }
 }
 
@@ -281,7 +281,9 @@ private let good = #"""
     }
     #expect(verify([header() + vector(access, regs: #"{"odd":1}"#)]).unsupported == ["a register or option \"odd\"": 1])
     #expect(verify([header() + vector(access, more: #""aux":{"odd":1},"#)]).unsupported == ["a register or option \"aux.odd\"": 1])
-    #expect(verify([header(#","kind":"scenario""#) + vector(access)]).unsupported == ["cases of kind \"scenario\"": 1])
+    #expect(verify([header(#","kind":"odd""#) + vector(access)]).unsupported == ["cases of kind \"odd\"": 1])
+    #expect(
+      verify([header(#","kind":"scenario""#) + vector(access)]).unsupported == ["scenarios whose \"ram\" is not \"sparse\"": 1])
   }
 
   @Test(arguments: 0..<8 as Range<UInt64>)

@@ -19,8 +19,8 @@ struct VectorExpectation {
 struct VectorCheck {
   enum Quantity {
     case output, guestPhysical, faultAddress, entryReads, code
-    /// A raw word of the listed operation.
-    case word(Int)
+    /// A raw word of the listed operation, or a part of one.
+    case word(WordPart)
   }
 
   var quantity: Quantity

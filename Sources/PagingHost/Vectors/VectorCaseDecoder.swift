@@ -56,7 +56,7 @@ struct VectorCaseDecoder {
   // MARK: Options
 
   /// Options come first: policies decide which expectations count.
-  private mutating func decodeOptions(_ root: JSONValue) throws(CaseProblem) -> Unit {
+  mutating func decodeOptions(_ root: JSONValue) throws(CaseProblem) -> Unit {
     ownOptions.removeAll(keepingCapacity: true)
     for (name, value) in root.members {
       let number = names.number(of: name)
@@ -90,7 +90,7 @@ struct VectorCaseDecoder {
     }
   }
 
-  private func decodeRegisters(
+  func decodeRegisters(
     _ object: JSONValue, prefix: Int?, _ vector: inout VectorCase
   ) throws(CaseProblem) {
     guard object.kind == .object else { throw Self.malformed("an object of registers", object) }
@@ -129,7 +129,7 @@ struct VectorCaseDecoder {
     }
   }
 
-  private func decodeWords(_ list: JSONValue, _ words: inout [VectorWord]) throws(CaseProblem) {
+  func decodeWords(_ list: JSONValue, _ words: inout [VectorWord]) throws(CaseProblem) {
     guard list.kind == .array else { throw Self.malformed("a list of [address, word]", list) }
     for pair in list.elements {
       var elements = pair.elements

@@ -8,7 +8,7 @@ import PagingKit
 struct VectorCaseRun {
   private let names: VectorNames
   private let memory: any VectorMemory
-  private let gpaWord: Int
+  private let gpaWord: WordPart?
   private let observer = VectorObserver()
   /// Words that the case has named so far and what they shall hold.
   private var words: [VectorWord] = []
@@ -25,7 +25,8 @@ struct VectorCaseRun {
     self.names = names
     self.memory = memory
     self.mostShown = mostShown
-    gpaWord = names.meaning(names.number(of: VectorKey.gpa.rawValue)).word
+    let gpa = names.meaning(names.number(of: VectorKey.gpa.rawValue)).word
+    gpaWord = gpa >= 0 ? names.wordParts[gpa] : nil
   }
 
   mutating func run(_ vector: VectorCase, on unit: Unit) {

@@ -106,7 +106,7 @@ extension VectorCaseDecoder {
     case let key? where key.isRemark: return nil
     default: break
     }
-    if meaning.word >= 0 { return .word(meaning.word) }
+    if meaning.word >= 0 { return .word(names.wordParts[meaning.word]) }
     switch meaning.key {
     case .linear: return .faultAddress
     case .code: return .code

@@ -37,10 +37,12 @@ struct VectorFileRun {
     report.architecture = header.architecture
     let names = VectorNames(try find(header.architecture))
     let memory = try located { () throws(CaseProblem) in try makeMemory(header.memory) }
-    let units = VectorUnits(names, memory: memory, settings: settings.options)
+    let isScenario = header.kind == ScenarioRun.kind
+    let units = VectorUnits(names, memory: memory, settings: settings.options, preset: isScenario ? ScenarioRun.options : [])
     units.read(header: root)
     // Opened before the first case, so that a bad option is an error of the whole.
     _ = try units.unit(for: [])
+    if isScenario { return try runScenarios(header, names, memory, units, blocks, lines) }
     var decoder = VectorCaseDecoder(names: names, units: units, memory: memory, kind: header.kind)
     var cases = VectorCaseRun(file: report.file, names: names, memory: memory, mostShown: settings.mostShown)
     defer { (report.accesses, report.differences, report.shown) = (cases.accesses, cases.differences, cases.shown) }
@@ -50,6 +52,35 @@ struct VectorFileRun {
         line += 1
         if text.count == 1 { continue }
         try verify(text, &vector, &decoder, &cases)
+        if line & 0x3f == 0, shouldStop?() == true {
+          report.isPartial = true
+          return
+        }
+      }
+      guard let next = try nextLines(blocks) else { return }
+      lines = next
+    } while true
+  }
+
+  private mutating func runScenarios(
+    _ header: VectorHeader, _ names: VectorNames, _ memory: any VectorMemory, _ units: VectorUnits, _ blocks: LineBlocks,
+    _ first: LinesOfBlock
+  ) throws {
+    var decoder = VectorCaseDecoder(names: names, units: units, memory: memory, kind: header.kind)
+    var cases = ScenarioRun(file: report.file, names: names, memory: memory, mostShown: settings.mostShown)
+    defer { (report.accesses, report.differences, report.shown) = (cases.accesses, cases.differences, cases.shown) }
+    var lines = first
+    repeat {
+      while let text = lines.next() {
+        line += 1
+        if text.count == 1 { continue }
+        let root = try parse(text)
+        do {
+          try cases.run(root, line: line, &decoder)
+          report.cases += 1
+        } catch .unsupported(let reason) {
+          report.unsupported[reason, default: 0] += 1
+        } catch { throw problem(error) }
         if line & 0x3f == 0, shouldStop?() == true {
           report.isPartial = true
           return

@@ -27,22 +27,19 @@ struct VectorFound {
   }
 
   /// A raw word, if this outcome has it.
-  func word(_ index: Int) -> UInt64? {
-    guard let listed, (0..<min(8, Int(listed.word_count))).contains(index) else { return nil }
-    return withUnsafeBytes(of: listed.words) { $0.load(fromByteOffset: index * 8, as: UInt64.self) }
-  }
+  private func word(_ index: Int) -> UInt64? { listed.flatMap(WordPart(word: index).value) }
 
-  /// What was found for a quantity; nil if this outcome has no such thing. `gpaWord`: the raw word of that name, or -1.
-  func value(of quantity: VectorCheck.Quantity, gpaWord: Int) -> UInt64? {
+  /// What was found for a quantity; nil if this outcome has no such thing. `gpaWord`: the raw word of that name.
+  func value(of quantity: VectorCheck.Quantity, gpaWord: WordPart?) -> UInt64? {
     switch quantity {
     case .output: listed == nil ? result.output : nil
     case .entryReads: UInt64(listed?.entry_reads ?? result.entry_reads)
     case .faultAddress: listed?.fault_address
     case .code: listed.map { UInt64($0.code) }
-    case .word(let index): word(index)
+    case .word(let part): listed.flatMap(part.value)
     case .guestPhysical:
       if let listed {
-        word(gpaWord) ?? (UInt32(listed.flags) & PGK_LISTED_HAS_GUEST_PHYSICAL != 0 ? listed.guest_physical : nil)
+        gpaWord?.value(in: listed) ?? (UInt32(listed.flags) & PGK_LISTED_HAS_GUEST_PHYSICAL != 0 ? listed.guest_physical : nil)
       } else {
         guestPhysical
       }

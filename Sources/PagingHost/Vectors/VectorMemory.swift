@@ -9,8 +9,19 @@ protocol VectorMemory: AnyObject {
   func holds(_ address: UInt64) -> Bool
   func load(_ address: UInt64) -> UInt64
   func store(_ address: UInt64, _ value: UInt64)
+  /// All that is not zero; nil where only named words can be looked at.
+  var contents: [UInt64: UInt64]? { get }
+  /// How many stores of units touched each word since `forgetStores`; updates of table entries are no stores.
+  var stores: [UInt64: Int] { get }
+  func forgetStores()
   /// Words near the named ones that are not zero although the named ones have been cleared. Clears them too.
   func takeStrays(near named: [UInt64]) -> [(address: UInt64, value: UInt64)]
+}
+
+extension VectorMemory {
+  var contents: [UInt64: UInt64]? { nil }
+  var stores: [UInt64: Int] { [:] }
+  func forgetStores() {}
 }
 
 func makeMemory(_ memory: VectorHeader.Memory) throws(CaseProblem) -> any VectorMemory {
@@ -111,7 +122,9 @@ final class SparseMemory: VectorMemory {
         return 0
       },
       store: { context, address, byteCount, value in
-        SparseWords.at(context).store(address, byteCount, value)
+        let words = SparseWords.at(context)
+        words.stores[address & ~7, default: 0] += 1
+        words.store(address, byteCount, value)
         return 0
       },
       compareExchange: { context, address, byteCount, expected, desired in
@@ -123,6 +136,9 @@ final class SparseMemory: VectorMemory {
   }
 
   func holds(_ address: UInt64) -> Bool { address < UInt64.max & ~15 }
+  var contents: [UInt64: UInt64]? { words.words }
+  var stores: [UInt64: Int] { words.stores }
+  func forgetStores() { words.stores.removeAll(keepingCapacity: true) }
   func load(_ address: UInt64) -> UInt64 { words.load(address, 8) }
   func store(_ address: UInt64, _ value: UInt64) { words.store(address, 8, value) }
 
@@ -135,6 +151,7 @@ final class SparseMemory: VectorMemory {
 
 private final class SparseWords {
   var words: [UInt64: UInt64] = [:]
+  var stores: [UInt64: Int] = [:]
 
   static func at(_ context: UnsafeMutableRawPointer?) -> SparseWords {
     Unmanaged<SparseWords>.fromOpaque(context!).takeUnretainedValue()

@@ -37,6 +37,35 @@ struct NameMeaning {
   var maskOfOption: Int?
 }
 
+/// A raw word of a listed operation, or a part of it.
+struct WordPart {
+  var word: Int
+  var high: UInt8 = 63
+  var low: UInt8 = 0
+
+  static func all(of architecture: Architecture) -> [WordPart] {
+    architecture.words.indices.map { WordPart(word: $0) }
+      + architecture.wordFields.map { WordPart(word: Int($0.word), high: $0.high, low: $0.low) }
+  }
+
+  var mask: UInt64 { (UInt64.max >> (63 - UInt64(high - low))) << UInt64(low) }
+
+  /// Its value, if this operation has the word.
+  func value(in listed: pgk_listed_v1) -> UInt64? {
+    guard word < min(8, Int(listed.word_count)) else { return nil }
+    let whole = withUnsafeBytes(of: listed.words) { $0.load(fromByteOffset: word * 8, as: UInt64.self) }
+    return (whole & mask) >> UInt64(low)
+  }
+
+  func set(_ value: UInt64, in listed: inout pgk_listed_v1) {
+    guard word < min(8, Int(listed.word_count)) else { return }
+    withUnsafeMutableBytes(of: &listed.words) { bytes in
+      let whole = bytes.load(fromByteOffset: word * 8, as: UInt64.self)
+      bytes.storeBytes(of: whole & ~mask | value << UInt64(low) & mask, toByteOffset: word * 8, as: UInt64.self)
+    }
+  }
+}
+
 /// The names of one file with their meanings under the architecture that it is for.
 final class VectorNames {
   /// Far more than any set has; a file beyond it is refused.
@@ -46,6 +75,8 @@ final class VectorNames {
   private var table = NameTable()
   private var meanings: [NameMeaning] = []
   private var scratch: [UInt8] = []
+  /// The raw words of a listed operation, and their named parts behind them.
+  let wordParts: [WordPart]
   private let registers, options, privileges, words, outcomes: [String: Int]
   /// Features that are there or not, by the last part of their names.
   private let features: [String: Int]
@@ -55,7 +86,8 @@ final class VectorNames {
     registers = Self.index(architecture.registers.map(\.name))
     options = Self.index(architecture.options.map(\.name))
     privileges = Self.index(architecture.privileges.map(\.name))
-    words = Self.index(architecture.words.map(\.name))
+    wordParts = WordPart.all(of: architecture)
+    words = Self.index(architecture.words.map(\.name) + architecture.wordFields.map(\.name))
     outcomes = Self.index(architecture.outcomes.map(\.name))
     var features: [String: Int] = [:]
     for (index, option) in architecture.options.enumerated() where option.type == PGK_TYPE_BOOLEAN {

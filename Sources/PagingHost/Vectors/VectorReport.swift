@@ -7,12 +7,26 @@ public struct VectorDifference: Sendable, CustomStringConvertible {
   public let caseID: String
   /// Counts from 0; nil if the difference is in the load of registers or in the memory after the case.
   public let access: Int?
+  /// What `access` counts: accesses, or the steps of a scenario.
+  public let part: String
   public let accessText: String
   /// Every quantity that differs.
   public let items: [Item]
 
+  init(
+    file: String, line: UInt64, caseID: String, access: Int?, part: String = "access", accessText: String, items: [Item]
+  ) {
+    self.file = file
+    self.line = line
+    self.caseID = caseID
+    self.access = access
+    self.part = part
+    self.accessText = accessText
+    self.items = items
+  }
+
   public var description: String {
-    let place = access.map { "access \($0) (\(accessText))" } ?? "the case as a whole"
+    let place = access.map { "\(part) \($0) (\(accessText))" } ?? "the case as a whole"
     return items.reduce("\(file):\(line): \(caseID), \(place)") { text, item in
       text + "\n  \(item.quantity): expected \(item.expected), found \(item.found)"
     }

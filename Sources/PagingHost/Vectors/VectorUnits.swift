@@ -28,11 +28,19 @@ final class VectorUnits {
   private var lastKey: [Int] = []
   private var last: VectorUnit?
 
-  init(_ names: VectorNames, memory: any VectorMemory, settings: [(name: String, value: String)]) {
+  /// `preset`: options that the kind of file needs, where the back end declares them.
+  init(
+    _ names: VectorNames, memory: any VectorMemory, settings: [(name: String, value: String)],
+    preset: [(name: String, value: String)] = []
+  ) {
     self.names = names
     self.memory = memory
     header = [Int](repeating: -1, count: names.architecture.options.count)
-    forced = header
+    for (name, value) in preset {
+      let option = names.meaning(names.number(of: name)).option
+      if option >= 0 { header[option] = names.number(of: value) }
+    }
+    forced = [Int](repeating: -1, count: header.count)
     for (name, value) in settings {
       let option = names.meaning(names.number(of: name)).option
       if option >= 0 { forced[option] = names.number(of: value) } else { undeclared.append((name, value)) }
