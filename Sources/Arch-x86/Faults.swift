@@ -53,7 +53,9 @@ extension X86Unit {
 
   /// Faults report the linear address after masking, and fetches are not masked.
   private func reportedAddress(_ listed: pgk_listed_v1) -> UInt64 {
-    registers.isLongMode && !listed.access.isFetch ? masking.masked(listed.fault_address) : listed.fault_address
+    let address = listed.fault_address
+    guard registers.isLongMode else { return wrapped(address) }
+    return listed.access.isFetch ? address : masking.masked(address)
   }
 
   private func finish(_ listed: inout pgk_listed_v1, _ outcome: Outcome, code: UInt64, vector: UInt32) {
@@ -88,9 +90,13 @@ extension X86Unit {
     if fault.purpose == .final { listed.flags |= UInt8(PGK_LISTED_FINAL_ADDRESS) }
     setWord(&listed, Word.guestPhysical, fault.guestPhysical)
     if fault.reason != .misconfigured {
-      // SDM 3C, "Operations that Invalidate Cached Mappings": an EPT violation drops what it used, of both addresses.
+      // SDM 3C, "Operations that Invalidate Cached Mappings": an EPT violation drops what it used of guest-physical
+      // mappings, and if the linear address leads there, the combined mappings of this EPT pointer.
       dropGuestPhysical(fault.guestPhysical)
-      dropPage(reportedAddress(listed), pcid: registers.pcid, withGlobal: true)
+      if fault.purpose == .final {
+        let pcid = registers.pcid, tag = eptTag
+        dropPage(reportedAddress(listed)) { [self] in isOwn($0) && $0.root == tag && ($0.isGlobal || $0.space == pcid) }
+      }
     }
     guard nested.isEPT else { return describeNested(fault, &listed) }
     let isMisconfigured = fault.reason == .misconfigured

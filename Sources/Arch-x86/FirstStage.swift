@@ -33,6 +33,10 @@ extension TwoLevel: FirstStageFormat {
   @inline(__always) @usableFromInline static var hasPointerRegisters: Bool { false }
 }
 
+/// Outside long mode the byte behind the last linear address is the first. (An access that wraps may also raise #GP, by the
+/// limit of its segment: SDM 3A, "Limit Checking".)
+@inline(__always) @usableFromInline func wrapped(_ address: UInt64) -> UInt64 { address == 1 &<< 32 ? 0 : address }
+
 /// Which upper bits of a pointer are metadata ("Linear-Address Masking").
 @frozen @usableFromInline struct PointerMasking {
   /// The bit that is copied upward, for user and supervisor pointers; 63 masks nothing.
@@ -81,7 +85,8 @@ extension TwoLevel: FirstStageFormat {
   @inline(__always) @usableFromInline var globalContext: ContextTag { parameters.pointee.globalContext }
 
   @inline(__always) @usableFromInline func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 {
-    Format.is32Bit || access.isFetch ? address : parameters.pointee.masking.masked(address)
+    if Format.is32Bit { return wrapped(address) }
+    return access.isFetch ? address : parameters.pointee.masking.masked(address)
   }
 
   @inline(__always) @usableFromInline func isCanonical(_ address: UInt64) -> Bool {

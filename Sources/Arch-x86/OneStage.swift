@@ -77,6 +77,7 @@ import PagingKit
 
   @usableFromInline init(context: ContextTag) { self.context = context }
 
+  @inline(__always) @usableFromInline func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { wrapped(address) }
   @inline(__always) @usableFromInline func isCanonical(_ address: UInt64) -> Bool { true }
   @inline(__always) @usableFromInline
   func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason { .none }

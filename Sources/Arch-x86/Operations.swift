@@ -1,13 +1,13 @@
 // Special operations: register loads and invalidations that only run performs.
 //
 // Intel SDM volume 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"; volume 3C, "Operations that
-// Invalidate Cached Mappings"; AMD APM volume 3, INVLPGA.
+// Invalidate Cached Mappings"; AMD APM volume 2, "TLB Flush"; volume 3, INVLPGA.
 import CPagingKit
 import PagingKit
 
 /// Operation number of a special access: bits 7:0 of its address; a register in 15:8.
 enum Operation: UInt64 {
-  case readRegister, writeRegister, invlpg, invpcid, invept, invvpid, invlpga
+  case readRegister, writeRegister, invlpg, invpcid, invept, invvpid, invlpga, tlbControl
 }
 
 extension X86Unit {
@@ -71,6 +71,8 @@ extension X86Unit {
     let identifier = UInt32(truncatingIfNeeded: value.high >> 8)
     switch operation {
     case .invlpg:
+      // With an address that is not canonical it does nothing.
+      guard isCanonical(value.low) else { return .finished }
       dropPage(value.low, pcid: registers.pcid, withGlobal: true)
       // Of the paging-structure caches all of the PCID goes, whatever the address.
       dropPrefixes(pcid: registers.pcid)
@@ -86,9 +88,12 @@ extension X86Unit {
       state.engine.caches.removeAll(where: state.contexts { $0.root & 1 != 0 && (type == 2 || $0.root == tag) })
     case .invvpid:
       // VPID 0 is the host's and fails but where all are meant.
-      guard type <= 3, type == 2 || identifier != 0 else { return badType("INVVPID", type) }
+      guard type <= 3, type == 2 || identifier != 0, type > 0 || isCanonical(value.low) else { return badType("INVVPID", type) }
       invvpid(type, identifier, value.low)
-    case .invlpga: dropPage(ofMachine: identifier, value.low, withGlobal: true)
+    case .invlpga: dropPage(value.low) { $0.stage == 1 && $0.machine == identifier }
+    case .tlbControl:
+      guard type == 1 || type == 3 || type == 7 else { return badType("TLB_CONTROL", type) }
+      tlbControl(type, asid: identifier)
     case .readRegister, .writeRegister: break
     }
     return .finished
@@ -128,17 +133,19 @@ extension X86Unit {
   private func invvpid(_ type: UInt64, _ vpid: UInt32, _ address: UInt64) {
     let caches = state.engine.caches
     switch type {
-    case 0: dropPage(ofMachine: vpid, address, withGlobal: true)
+    case 0: dropPage(address) { $0.stage == 1 && $0.machine == vpid }
     case 1: caches.removeAll(where: state.contexts { $0.stage == 1 && $0.machine == vpid })
     case 2: caches.removeAll(where: state.contexts { $0.stage == 1 && $0.machine != 0 })
     default: caches.removeAll(where: state.contexts { $0.stage == 1 && $0.machine == vpid && !$0.isGlobal })
     }
   }
 
-  private func dropPage(ofMachine machine: UInt32, _ address: UInt64, withGlobal: Bool) {
-    let isMeant = state.contexts { $0.stage == 1 && $0.machine == machine && (withGlobal || !$0.isGlobal) }
-    state.engine.caches.removePage(address, where: isMeant)
-    state.engine.caches.removePrefixes(where: isMeant)
+  /// What VMRUN does with TLB_CONTROL. 1: everything; 3: an ASID; 7: an ASID but its global pages. What it keeps of
+  /// guest-physical addresses is no page of the guest's, so that goes, too.
+  private func tlbControl(_ control: UInt64, asid: UInt32) {
+    let caches = state.engine.caches
+    guard control != 1 else { return caches.removeAll() }
+    caches.removeAll(where: state.contexts { $0.machine == asid && $0.root & 1 == 0 && (control == 3 || !$0.isGlobal) })
   }
 
   // MARK: Requests
@@ -174,6 +181,10 @@ enum X86Encoders {
     EncoderDefinition("invlpga", "i32(ptr,u64,u32,ptr,ptr)", ["address", "asid"], "INVLPGA: one linear address of an ASID", function: { _, address, asid, access, value in
       deliver(X86Unit.request(.invlpga, low: address, high: UInt64(asid) << 8), access, value)
     } as @convention(c) (Pointer, UInt64, UInt32, Pointer, Pointer) -> Int32),
+    EncoderDefinition("tlb_control", "i32(ptr,u32,u32,ptr,ptr)", ["control", "asid"], "VMRUN's TLB_CONTROL: 1 all, 3 an ASID, 7 an ASID but its global pages", function: { _, control, asid, access, value in
+      guard control == 1 || control == 3 || control == 7 else { return PGK_E_ARGUMENT }
+      return deliver(X86Unit.request(.tlbControl, high: UInt64(control) | UInt64(asid) << 8), access, value)
+    } as @convention(c) (Pointer, UInt32, UInt32, Pointer, Pointer) -> Int32),
     register("mov_to_cr0", .cr0, "MOV to CR0"), register("mov_to_cr3", .cr3, "MOV to CR3; bit 63 keeps translations if CR4.PCIDE"),
     register("mov_to_cr4", .cr4, "MOV to CR4"), register("wrmsr_efer", .efer, "WRMSR to IA32_EFER"),
     register("wrpkru", .pkru, "WRPKRU"), register("wrmsr_pkrs", .pkrs, "WRMSR to IA32_PKRS"),

@@ -14,6 +14,7 @@ extension X86Unit {
     let givesPointers = values.contains { (Register.pdpte0.rawValue...Register.pdpte3.rawValue).contains($0.index) }
     if let fault = inconsistency(new) { return .faulted(fault) }
     if !givesPointers, loadPointers(&new, loadsRoot: loadsRoot, isMove: false) != nil { return .faulted(generalProtection()) }
+    if new.paging == .pae && model.mode != .npt { try checkPointers(new) }
     commit(new, loadsRoot: loadsRoot, keepsTranslations: false)
     return .done
   }
@@ -39,11 +40,26 @@ extension X86Unit {
       guard new[.eptp] == 0 || length == 3 || length == 4 && model.eptLevels == 5 else {
         throw Refusal(PGK_E_UNKNOWN_BIT, "ept.eptp bits 5:3 are \(length), expected 3 (4 levels)\(model.eptLevels == 5 ? " or 4 (5 levels)" : "")")
       }
+      guard [0, 6].contains(new[.eptp] & 7) else {
+        throw Refusal(PGK_E_UNKNOWN_BIT, "ept.eptp bits 2:0 are \(new[.eptp] & 7), expected 0 (uncacheable) or 6 (write-back)")
+      }
       guard model.hasEPTFlags || new[.eptp] & 1 << 6 == 0 else {
         throw Refusal(PGK_E_UNKNOWN_BIT, "ept.eptp bit 6 asks for accessed and dirty flags, which are switched off")
       }
     }
+    for register in [Register.eptp, .nestedCR3] where new[register] & model.reservedAddress != 0 {
+      throw Refusal(PGK_E_UNKNOWN_BIT, "\(register.definition.name) is wider than maxphyaddr, \(model.maxPhysical) bits")
+    }
     try checkGuest(new)
+  }
+
+  /// PDPTE registers that were given, not loaded from a table: an entry to the guest with a bad one fails.
+  private func checkPointers(_ new: Registers) throws(Refusal) {
+    let reserved = model.entryControls(efer: new[.efer], cr4: new[.cr4], isLegacyPAE: true).reservedPDPTE
+    for register in [Register.pdpte0, .pdpte1, .pdpte2, .pdpte3] where new[register] & 1 != 0 && new[register] & reserved != 0 {
+      let bit = (new[register] & reserved).trailingZeroBitCount
+      throw Refusal(PGK_E_UNKNOWN_BIT, "\(register.definition.name): bit \(bit) is reserved in a PDPTE that is present")
+    }
   }
 
   private func checkGuest(_ new: Registers) throws(Refusal) {

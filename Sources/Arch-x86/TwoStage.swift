@@ -80,6 +80,7 @@ import PagingKit
     self.nested = nested
   }
 
+  @inline(__always) @usableFromInline func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { wrapped(address) }
   @inline(__always) @usableFromInline func isCanonical(_ address: UInt64) -> Bool { address &>> 32 == 0 }
   @inline(__always) @usableFromInline
   func judge(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> FaultReason { judgeSecondStage(rights, access) }

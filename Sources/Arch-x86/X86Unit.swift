@@ -139,7 +139,7 @@ final class X86Unit: UnitModel {
   }
 
   /// What tells the mappings of one EPT pointer from those of others; never 0 under EPT, though tables may begin there.
-  private var eptTag: UInt64 { nested.isEPT ? Self.eptTag(nested.root) : 0 }
+  var eptTag: UInt64 { nested.isEPT ? Self.eptTag(nested.root) : 0 }
   static func eptTag(_ pointer: UInt64) -> UInt64 { pointer & EntryBits.address | 1 }
 
   var regimeIndex: Int? { Self.regimeIndex(first: registers.paging, second: nested.kind) }
@@ -153,8 +153,9 @@ final class X86Unit: UnitModel {
     // One at a time, so that the observer is told which access it sees.
     var i = start
     while i < end {
-      let watching = BorderObserver(observer, access: batch.accesses[i], formats: formats) { [self] in
-        rule($0, stage: $1, level: $2, kind: $3)
+      let access = batch.accesses[i]
+      let watching = BorderObserver(observer, access: access, formats: formats) { [self] in
+        rule($0, stage: $1, level: $2, kind: $3, access).rawValue
       }
       let one = translate(batch, i, i + 1, watching)
       if one.stop != .end { return one }
@@ -196,9 +197,9 @@ final class X86Unit: UnitModel {
 
   // MARK: Invalidation
 
-  /// Whether identifiers belong to this guest, and to this EPT root.
+  /// Whether identifiers belong to this guest: its VPID or ASID, whatever EPT pointer it went through.
   func isOwn(_ identifiers: ContextIdentifiers) -> Bool {
-    identifiers.stage == 1 && identifiers.machine == UInt32(registers[.vpid]) && identifiers.root == eptTag
+    identifiers.stage == 1 && identifiers.machine == UInt32(registers[.vpid])
   }
 
   /// Drops translations and walk-cache entries of own contexts that satisfy the condition.
@@ -208,14 +209,36 @@ final class X86Unit: UnitModel {
 
   /// Drops what translates one linear address, and its walk-cache entries, for a PCID and for global pages.
   func dropPage(_ address: UInt64, pcid: UInt32, withGlobal: Bool) {
-    let isMeant = state.contexts { [self] in isOwn($0) && ($0.isGlobal ? withGlobal : $0.space == pcid) }
+    dropPage(address) { [self] in isOwn($0) && ($0.isGlobal ? withGlobal : $0.space == pcid) }
+  }
+
+  /// The same for contexts that satisfy a condition.
+  func dropPage(_ address: UInt64, where condition: (ContextIdentifiers) -> Bool) {
+    let isMeant = state.contexts(where: condition)
     let caches = state.engine.caches
     caches.removePage(address, where: isMeant)
     guard let format = registers.paging else { return }
+    if nested.kind != .none { dropFragments(of: address, format.definition.radix, where: isMeant) }
     for level in 1..<min(format.definition.radix.levelCount, TranslationCaches.prefixLevels) {
       caches.prefix[level].removePrefix(of: address, shift: format.definition.radix.shift(level), where: isMeant)
     }
     caches.entries.removeAll()
+  }
+
+  /// Over small second-stage pages a large page is in many TLB entries; an invalidation of one address of it takes all
+  /// ("Details of TLB Use").
+  private func dropFragments(of address: UInt64, _ radix: Radix, where isMeant: (ContextTag) -> Bool) {
+    let caches = state.engine.caches
+    for tlb in [caches.l1, caches.l1i, caches.l2] where !tlb.isAbsent {
+      tlb.array.removeAll { word in
+        let tag = PageTag(bits: word.tag)
+        let own = tlb.sizes.shift(ofClass: tag.sizeClass), whole = radix.shift(Int(Translation(bits: word.payload).level))
+        guard own < whole, isMeant(tag.context) else { return false }
+        // A tag holds 47 bits of a page number, which is all of a large page's.
+        let difference = tag.pageNumber << own ^ address
+        return (own > 12 ? difference : difference & ((1 << 59) - 1)) >> whole == 0
+      }
+    }
   }
 
   /// Drops all walk-cache entries of a PCID.

@@ -112,6 +112,49 @@ private let data: UInt64 = 0x4000_0000
     #expect(try desk.ruling(.read, .max, byteCount: 2) == reaches(data + 0xfff))
   }
 
+  @Test func `crosses from the last 32-bit address to the first, and not beyond`() throws {
+    for kind in [TableKind.twoLevel, .pae, nil] as [TableKind?] {
+      for second in [nil, TableKind.ept4, .fourLevel] as [TableKind?] {
+        let desk = try Desk(kind, under: second)
+        let last: UInt64 = 0xffff_f000
+        if kind != nil {
+          let page = desk.frame()
+          desk.put(last, page | Bits.user)
+          try desk.loadRoot()
+          #expect(try desk.ruling(.read, 0xffff_fffe, .user, byteCount: 4) == .pageFault(code: 0b100, address: 0))
+          #expect(try desk.ruling(.read, 0xffff_fffc, .user, byteCount: 4) == reaches(page | 0xffc))
+          desk.put(0, page | Bits.user)
+          try desk.loadRoot()
+          #expect(try desk.ruling(.read, 0xffff_fffe, .user, byteCount: 4) == reaches(page | 0xffe))
+        } else if second != nil {
+          desk.putSecond(last)
+          let answer = try desk.ruling(.read, 0xffff_fffe, byteCount: 4)
+          #expect(answer == (second == .ept4
+            ? .eptViolation(qualification: 0x181, mask: .max, gpa: 0, linear: 0) : .nestedFault(info1: 1 << 32 | 4, info2: 0)))
+          desk.putSecond(0)
+          #expect(try desk.ruling(.read, 0xffff_fffe, byteCount: 4) == reaches(0xffff_fffe))
+        } else {
+          #expect(try desk.ruling(.read, 0xffff_fffe, byteCount: 4) == reaches(0xffff_fffe))
+        }
+        #expect(try desk.ruling(.read, 1 << 32 | 8) == .generalProtection)
+      }
+    }
+  }
+
+  @Test func `loads CR2 with the first byte on the page that faults`() throws {
+    let desk = try Desk(.fourLevel)
+    desk.put(address, data | Bits.user)
+    for (start, expected) in [(next - 1, next), (next - 7, next), (address - 3, address - 3), (next + 5, next + 5)] {
+      var access = Processor.access(JudgedAccess(kind: .write, privilege: .user), start, byteCount: 8)
+      var result = pgk_result_v1()
+      _ = try desk.processor.unit.run(&access, values: nil, results: &result, count: 1)
+      var verdict = pgk_verdict_v1()
+      verdict.kind = UInt8(PGK_VERDICT_REFLECT)
+      _ = try desk.processor.unit.resume([verdict])
+      #expect(try desk.processor.register("cr2") == expected && desk.processor.register("error_code") == 0b110)
+    }
+  }
+
   @Test func `into the hole between the halves raises #GP`() throws {
     let desk = try Desk(.fourLevel)
     desk.put(0x7fff_ffff_f000, data | Bits.kernel)

@@ -125,11 +125,22 @@ final class Desk {
     return table + kind!.index(address, level) * kind!.size
   }
 
+  /// The slot of a guest-physical address in the second stage, whose upper tables are there.
+  func secondSlot(_ gpa: UInt64, level: Int = 0) -> UInt64 {
+    let kind = second!
+    var table = secondRoot
+    for current in stride(from: kind.levels - 1, to: level, by: -1) {
+      let slot = table + kind.index(gpa, current) * kind.size
+      table = kind.address(windows.load(slot, kind.size), isLargeLeaf: false, current)
+    }
+    return table + kind.index(gpa, level) * kind.size
+  }
+
   func entry(_ slot: UInt64) -> UInt64 { windows.load(slot, kind?.size ?? 8) }
 
   /// PAE: the tables are complete, so CR3 is loaded, and with it the PDPTEs.
   func loadRoot() throws {
-    if second?.isEPT == true {
+    if second?.isEPT == true && kind == .pae {
       try processor.set((0..<4 as Range<UInt64>).map { ("ept.pdptes.\($0)", windows.load(root + 8 * $0)) })
     } else {
       try processor.set([("cr3", root)])

@@ -29,10 +29,10 @@ private let address: UInt64 = 0x4020_3000
   @Test func `that is not present is a violation, whatever else its entry holds`() throws {
     for level in 0...3 {
       let (desk, page) = try desk(nil)
-      desk.windows.store(self.slot(desk, page, level), ~0x407)
+      desk.windows.store(desk.secondSlot(page, level: level), ~0x407)
       #expect(try desk.ruling(.read, page) == violation(0x181, page, page))
       // Bit 10 makes it present only with mode-based execute control.
-      desk.windows.store(self.slot(desk, page, level), ~7)
+      desk.windows.store(desk.secondSlot(page, level: level), ~7)
       #expect(try desk.ruling(.fetch, page) == violation(0x184, page, page))
       try desk.set("ept.mbec", 1)
       #expect(try desk.ruling(.fetch, page) == .eptMisconfiguration(gpa: page))
@@ -46,7 +46,7 @@ private let address: UInt64 = 0x4020_3000
       for (option, expected) in [("true", isWrong), ("false", isWrongWithout)] {
         for level in 0...3 {
           let (desk, page) = try desk(nil, [("ept.execute_only", option)])
-          let slot = self.slot(desk, page, level)
+          let slot = desk.secondSlot(page, level: level)
           desk.windows.store(slot, desk.windows.load(slot) & ~7 | rights)
           let ruling = try desk.ruling(.read, page)
           #expect((ruling == .eptMisconfiguration(gpa: page)) == expected, "rights \(rights), level \(level)")
@@ -68,7 +68,7 @@ private let address: UInt64 = 0x4020_3000
         // Bit 7 of a table entry makes it a page; address bits lead elsewhere.
         if isAddress || (level == 1 || level == 2) && bit == 7 || level == 0 && bit < 6 { continue }
         let (desk, page) = try desk(nil)
-        let slot = self.slot(desk, page, level)
+        let slot = desk.secondSlot(page, level: level)
         desk.windows.store(slot, desk.windows.load(slot) ^ 1 << bit)
         let isWrong = bits.contains(bit) || (40..<52).contains(bit)
         #expect(try desk.ruling(.read, page) == (isWrong ? .eptMisconfiguration(gpa: page) : reaches(page)), "level \(level), bit \(bit)")
@@ -104,7 +104,7 @@ private let address: UInt64 = 0x4020_3000
 
   @Test func `that is wrong or absent below beats a missing right above`() throws {
     let (desk, page) = try desk(nil)
-    let upper = slot(desk, page, 2)
+    let upper = desk.secondSlot(page, level: 2)
     desk.windows.store(upper, desk.windows.load(upper) & ~2)
     desk.putSecond(page, 2 | page)
     #expect(try desk.ruling(.write, page) == .eptMisconfiguration(gpa: page))
@@ -117,7 +117,7 @@ private let address: UInt64 = 0x4020_3000
   @Test func `reports the rights of all entries together`() throws {
     for (level, lost) in [(0, 1), (1, 2), (2, 4), (3, 6)] as [(Int, UInt64)] {
       let (desk, page) = try desk(nil)
-      let slot = self.slot(desk, page, level)
+      let slot = desk.secondSlot(page, level: level)
       desk.windows.store(slot, desk.windows.load(slot) & ~lost)
       let rights = 7 & ~lost
       for (access, bit) in [(JudgedAccess.Kind.read, 1), (.write, 2), (.fetch, 4)] as [(JudgedAccess.Kind, UInt64)] {
@@ -179,7 +179,7 @@ private let address: UInt64 = 0x4020_3000
         var slots: [UInt64] = []
         for gpa in [page] + (0...3).map({ desk.slot(address, level: $0) }) {
           for level in 0...3 {
-            let slot = self.slot(desk, gpa, level)
+            let slot = desk.secondSlot(gpa, level: level)
             desk.windows.store(slot, desk.windows.load(slot) & ~0x300)
             if level == 0 { slots.append(slot) }
           }
@@ -189,7 +189,7 @@ private let address: UInt64 = 0x4020_3000
           let isDirty = number > 0 || access == .write
           #expect(desk.windows.load(slot) & 0x300 == (flags ? 0x100 | (isDirty ? 0x200 : 0) : 0))
         }
-        for level in 1...3 { #expect(desk.windows.load(slot(desk, page, level)) & 0x300 == (flags ? 0x100 : 0)) }
+        for level in 1...3 { #expect(desk.windows.load(desk.secondSlot(page, level: level)) & 0x300 == (flags ? 0x100 : 0)) }
       }
     }
   }
@@ -278,14 +278,5 @@ private let address: UInt64 = 0x4020_3000
     #expect(try desk.move(.cr3, desk.root) == "ept_violation")
     desk.putSecond(desk.root, desk.root | 2)
     #expect(try desk.move(.cr3, desk.root) == "ept_misconfig")
-  }
-
-  private func slot(_ desk: Desk, _ gpa: UInt64, _ level: Int) -> UInt64 {
-    let kind = desk.second!
-    var table = desk.secondRoot
-    for current in stride(from: kind.levels - 1, to: level, by: -1) {
-      table = desk.windows.load(table + kind.index(gpa, current) * 8) & 0xf_ffff_ffff_f000
-    }
-    return table + kind.index(gpa, level) * 8
   }
 }

@@ -237,51 +237,14 @@ private struct Sequence {
 
   private func follows(_ found: Ruling, _ access: JudgedAccess, _ address: UInt64, space: UInt64, since state: Int, asGlobal: Bool) -> Bool {
     for root in history.roots(pcid: space, since: state) {
-      let choice = Choice(history: history, since: state)
+      let choice = Choice()
+      let words = ChosenWords(choice) { [history] in history.words($0, since: state) }
       repeat {
         choice.begin()
-        let (ruling, judge) = judge(access, address, root: root) { choice.word($0) }
+        words.begin()
+        let (ruling, judge) = judge(access, address, root: root) { words.word($0) }
         if ruling == found && (!asGlobal || judge.leaf.entry & Bits.G != 0) { return true }
       } while choice.advance()
-    }
-    return false
-  }
-}
-
-/// Every way to choose one of the values that the words of a walk held.
-private final class Choice {
-  private let history: History
-  private let since: Int
-  private var picks: [(index: Int, count: Int)] = []
-  private var position = 0
-  private var chosen: [UInt64: UInt64] = [:]
-
-  init(history: History, since: Int) {
-    self.history = history
-    self.since = since
-  }
-
-  func begin() { (position, chosen) = (0, [:]) }
-
-  func word(_ slot: UInt64) -> UInt64 {
-    if let value = chosen[slot] { return value }
-    let values = history.words(slot, since: since)
-    if position == picks.count { picks.append((0, values.count)) }
-    let value = values[picks[position].index]
-    position += 1
-    chosen[slot] = value
-    return value
-  }
-
-  /// The next combination; false when all have been.
-  func advance() -> Bool {
-    picks.removeLast(picks.count - position)
-    while let last = picks.last {
-      if last.index + 1 < last.count {
-        picks[picks.count - 1].index += 1
-        return true
-      }
-      picks.removeLast()
     }
     return false
   }

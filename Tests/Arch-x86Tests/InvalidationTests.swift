@@ -103,6 +103,44 @@ private final class Spaces {
     #expect(try renewed { try $0.desk.move(.cr3, $0.root((0, 1)) | 1 | 1 << 63) } == [])
   }
 
+  @Test func `by MOV to CR3 without PCIDs reaches all but global pages, and knows no bit 63`() throws {
+    for kind in [TableKind.twoLevel, .pae, .fourLevel, .fiveLevel] {
+      let desk = try Desk(kind, cr4: CR.PGE)
+      desk.put(Spaces.a, 0x40_0000 | Bits.kernel)
+      desk.put(Spaces.g, 0x40_0000 | Bits.kernel | Bits.G)
+      try desk.move(.cr3, desk.root)
+      #expect(try desk.reached(Spaces.a) == 0x40_0000 && desk.reached(Spaces.g) == 0x40_0000)
+      desk.put(Spaces.a, 0x41_0000 | Bits.kernel)
+      desk.put(Spaces.g, 0x41_0000 | Bits.kernel | Bits.G)
+      #expect(try desk.reached(Spaces.a) == 0x40_0000)
+      #expect(throws: UnitError.self) { try desk.move(.cr3, desk.root | 1 << 63) }
+      #expect(try desk.reached(Spaces.a) == 0x40_0000)
+      // Bits 11:0 are no identifier.
+      #expect(try desk.move(.cr3, desk.root | 0x18) == nil)
+      #expect(try desk.reached(Spaces.a) == 0x41_0000 && desk.reached(Spaces.g) == 0x40_0000)
+      #expect(try desk.move(.cr4, desk.cr4 & ~CR.PGE) == nil)
+      #expect(try desk.reached(Spaces.g) == 0x41_0000)
+    }
+  }
+
+  @Test func `is not made by EFER.NXE, but by leaving long mode`() throws {
+    #expect(try renewed { try $0.desk.move(.efer, $0.desk.efer & ~CR.NXE); try $0.desk.move(.efer, $0.desk.efer) } == [])
+    let left = try renewed {
+      let desk = $0.desk
+      let cr3 = try desk.processor.register("cr3")
+      try desk.move(.cr4, desk.cr4 & ~CR.PCIDE)
+      try desk.move(.cr0, desk.cr0 & ~CR.PG)
+      try desk.move(.cr3, cr3 & ~0xfff)
+      try desk.move(.cr0, desk.cr0)
+      try desk.move(.cr4, desk.cr4)
+    }
+    #expect(left == ["1A", "1B", "2A", "2B", "G"])
+  }
+
+  @Test func `by INVLPG of an address that is not canonical is none`() throws {
+    #expect(try renewed { try $0.desk.processor.special(X86Unit.request(.invlpg, low: Spaces.a | 1 << 50)) } == [])
+  }
+
   @Test func `by INVPCID reaches what its type says`() throws {
     #expect(try renewed { try special($0, .invpcid, Spaces.a, type: 0, 2) } == ["2A"])
     #expect(try renewed { try special($0, .invpcid, Spaces.g, type: 0, 1) } == [])
@@ -215,6 +253,83 @@ private final class Spaces {
     try desk.processor.special(X86Unit.request(.invvpid, high: 2))
   }
 
+  @Test func `by INVVPID refuses an address that is not canonical`() throws {
+    let desk = try Desk(.fourLevel, under: .ept4)
+    #expect(throws: UnitError.self) { try desk.processor.special(X86Unit.request(.invvpid, low: 1 << 50, high: 1 << 8)) }
+    try desk.processor.special(X86Unit.request(.invvpid, low: 1 << 50, high: 1 | 1 << 8))
+  }
+
+  @Test func `by TLB_CONTROL reaches everything, an ASID, or an ASID but its global pages`() throws {
+    #expect(try renewed(.fourLevel, .tlbControl, type: 1, 0) == ["1.1A", "1.1B", "1.2A", "1.2B", "1.G", "2.1A", "2.1B", "2.G"])
+    #expect(try renewed(.fourLevel, .tlbControl, type: 3, 1) == ["1.1A", "1.1B", "1.2A", "1.2B", "1.G"])
+    #expect(try renewed(.fourLevel, .tlbControl, type: 7, 2) == ["2.1A", "2.1B"])
+    for control in [0, 2, 4, 5, 6, 8] as [UInt64] { #expect(throws: UnitError.self) { try renewed(.fourLevel, .tlbControl, type: control, 1) } }
+  }
+
+  @Test func `by TLB_CONTROL takes what is cached of guest-physical addresses`() throws {
+    let caches = [("tlb.nested.ways", "8"), ("pwc2.level1.ways", "4"), ("pwc2.level2.ways", "4")]
+    for control in [1, 3, 7] as [UInt64] {
+      let desk = try Desk(.fourLevel, under: .fourLevel, caches)
+      try desk.set("vpid", 4)
+      let page = desk.frame()
+      desk.put(Spaces.a, page | Bits.kernel)
+      #expect(try desk.reached(Spaces.a) == page)
+      desk.putSecond(page, 0x300_0000 | Bits.user)
+      try desk.processor.special(X86Unit.request(.tlbControl, high: 3 | 5 << 8))
+      try desk.processor.special(X86Unit.request(.invlpga, low: Spaces.a, high: 4 << 8))
+      #expect(try desk.reached(Spaces.a) == page)
+      try desk.processor.special(X86Unit.request(.tlbControl, high: control | 4 << 8))
+      #expect(try desk.reached(Spaces.a) == 0x300_0000)
+    }
+  }
+
+  @Test func `of one address of a large page takes all that the TLB holds of the page`() throws {
+    for (second, level) in [(TableKind.ept4, 1), (.fourLevel, 1), (.ept4, 2), (.ept5, 2)] {
+      for operation in [Arch_x86.Operation.invlpg, .invpcid] {
+        let desk = try Desk(.fourLevel, under: second)
+        let large: UInt64 = 0x8000_0000
+        for offset in [0, 0x1000, 0x5000] as [UInt64] { desk.putSecond(0x4000_0000 + offset) }
+        let slot = desk.put(large, 0x4000_0000 | Bits.kernel | Bits.PS, level: level)
+        desk.put(large - 0x1000, 0x4000_0000 | Bits.kernel)
+        func reached() throws -> [UInt64?] { try [large, large + 0x1000, large + 0x5000, large - 0x1000].map { try desk.reached($0) } }
+        let old = [0x4000_0000, 0x4000_1000, 0x4000_5000, 0x4000_0000] as [UInt64]
+        #expect(try reached() == old)
+        // The large page goes; what is small stays.
+        desk.windows.store(slot, 0)
+        desk.windows.store(desk.slot(large - 0x1000, level: 0), 0)
+        #expect(try reached() == old)
+        try desk.processor.special(X86Unit.request(operation, low: large + 0x3000))
+        #expect(try reached() == [nil, nil, nil, 0x4000_0000])
+      }
+    }
+  }
+
+  @Test func `by the guest reaches what went through other EPT pointers, an EPT violation does not`() throws {
+    let desk = try Desk(.fourLevel, under: .ept4)
+    let page = desk.frame()
+    let slot = desk.put(Spaces.a, page | Bits.kernel)
+    desk.putSecond(page, page | Bits.ept & ~2)
+    // The same tables by another pointer.
+    let other: UInt64 = 0x8000
+    for offset in stride(from: 0, to: 4096, by: 8) as StrideTo<UInt64> { desk.windows.store(other + offset, desk.windows.load(desk.secondRoot + offset)) }
+    func enter(_ root: UInt64) throws { try desk.set("ept.eptp", root | 0x5e) }
+    for root in [other, desk.secondRoot] {
+      try enter(root)
+      #expect(try desk.reached(Spaces.a) == page)
+    }
+    // A violation at the final address takes the translation of its own pointer only.
+    #expect(try desk.leavesGuest(.write, Spaces.a))
+    let moved = desk.frame()
+    desk.windows.store(slot, moved | Bits.kernel)
+    #expect(try desk.reached(Spaces.a) == moved)
+    try enter(other)
+    #expect(try desk.reached(Spaces.a) == page)
+    try enter(desk.secondRoot)
+    try desk.processor.special(X86Unit.request(.invlpg, low: Spaces.a))
+    try enter(other)
+    #expect(try desk.reached(Spaces.a) == moved)
+  }
+
   @Test func `by INVLPGA reaches one page of one ASID, global or not`() throws {
     #expect(try renewed(.fourLevel, .invlpga, Spaces.a, 1) == ["1.1A", "1.2A"])
     #expect(try renewed(.fourLevel, .invlpga, Spaces.b, 2) == ["2.1B"])
@@ -299,7 +414,7 @@ private final class Spaces {
         let far: UInt64 = 0x80_4020_3000
         desk.putSecond(far, page | (second.isEPT ? Bits.ept : Bits.user))
         desk.put(Spaces.a, far | Bits.kernel)
-        let slot = self.slot(desk, far, level)
+        let slot = desk.secondSlot(far, level: level)
         let good = desk.windows.load(slot)
         desk.windows.store(slot, good & ~2)
         #expect(try desk.reached(Spaces.a) == page)
@@ -308,15 +423,6 @@ private final class Spaces {
         #expect(try desk.ruling(.write, Spaces.a) == reaches(page), "\(second), level \(level)")
       }
     }
-  }
-
-  private func slot(_ desk: Desk, _ gpa: UInt64, _ level: Int) -> UInt64 {
-    let kind = desk.second!
-    var table = desk.secondRoot
-    for current in stride(from: kind.levels - 1, to: level, by: -1) {
-      table = desk.windows.load(table + kind.index(gpa, current) * 8) & 0xf_ffff_ffff_f000
-    }
-    return table + kind.index(gpa, level) * 8
   }
 }
 

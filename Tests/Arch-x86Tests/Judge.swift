@@ -11,6 +11,11 @@ final class Judge {
   /// The last entry of the last translation that was complete, and log2 of the bytes that it maps.
   private(set) var leaf: (entry: UInt64, shift: UInt64) = (0, 0)
 
+  /// What the second stage is asked for.
+  enum LowerUse: Hashable { case table, flag, final }
+  /// Who answers in the place of the second stage, which is handed over.
+  var lower: ((_ gpa: UInt64, LowerUse, _ walk: (Judge) throws(Refused) -> UInt64) throws(Refused) -> UInt64)?
+
   init(_ processor: JudgedProcessor, _ memory: JudgedMemory, hasAdvancedInformation: Bool = false) {
     self.processor = processor
     self.memory = memory

@@ -6,6 +6,11 @@ extension Judge {
 
   /// A nested walk, to the physical address. Whatever reaches a guest's table is a user write of its own.
   func nested(_ gpa: UInt64, write: Bool, fetch: Bool, isFinal: Bool) throws(Refused) -> UInt64 {
+    if let lower {
+      return try lower(gpa, isFinal ? .final : .table) { judge throws(Refused) in
+        try judge.nested(gpa, write: write, fetch: fetch, isFinal: isFinal)
+      }
+    }
     var used: [UInt64] = []
     let hasXD = processor.hostEFER >> 11 & 1 == 1
     let smep = processor.hostCR4 >> 20 & 1 == 1
@@ -96,6 +101,18 @@ extension Judge {
 
   /// An EPT walk, to the physical address.
   func ept(_ gpa: UInt64, _ use: EPTUse) throws(Refused) -> UInt64 {
+    if let lower {
+      let linear = linear
+      let kind: LowerUse = switch use {
+      case .table: .table
+      case .flag: .flag
+      case .final: .final
+      }
+      return try lower(gpa, kind) { judge throws(Refused) in
+        judge.linear = linear
+        return try judge.ept(gpa, use)
+      }
+    }
     // With accessed and dirty flags for EPT, accesses to a guest's tables are writes.
     var read = false, write = false, fetch = false, isUserFetch = false
     var isModify = false

@@ -113,18 +113,13 @@ private let address: UInt64 = 0x4020_3000
 
   @Test func `marks the nested entry of a guest's table dirty, even for a read`() throws {
     let (desk, page) = try desk()
-    for level in 0...3 {
-      let slot = desk.slot(address, level: level)
-      desk.putSecond(slot, slot & ~0xfff | Bits.P | Bits.W | Bits.U)
-    }
-    let last = desk.putSecond(page, page | Bits.P | Bits.W | Bits.U)
+    let clean = Bits.P | Bits.W | Bits.U
+    let tables = (0...3).map { desk.slot(address, level: $0) & ~0xfff }
+    for table in tables + [page] { desk.putSecond(table, table | clean) }
     #expect(try desk.reached(address) == page)
-    for level in 0...3 {
-      let slot = desk.slot(address, level: level)
-      let entry = desk.putSecond(slot, slot & ~0xfff | Bits.user)
-      _ = entry
-    }
-    #expect(desk.windows.load(last) == page | Bits.P | Bits.W | Bits.U | Bits.A)
+    for table in tables { #expect(desk.windows.load(desk.secondSlot(table)) == table | clean | Bits.A | Bits.D) }
+    #expect(desk.windows.load(desk.secondSlot(page)) == page | clean | Bits.A)
+    for level in 1...3 { #expect(desk.windows.load(desk.secondSlot(page, level: level)) & (Bits.A | Bits.D) == Bits.A) }
   }
 
   @Test func `judges the final address as a user access of its kind`() throws {

@@ -118,7 +118,7 @@ struct RandomRun {
         let tables = scene.words.keys.sorted().map { "[\(hex($0))] \(hex(scene.words[$0]!))" }.joined(separator: " ")
         return "\(more)\n  \(text)\n  \(state)\n  \(tables)"
       }
-      if !agree(expected, found.ruling) { return report("another answer") }
+      if !expected.agrees(with: found.ruling, isWatched: isWatched) { return report("another answer") }
       if !isWarm && !memory.isTangled && memory.readCount != Int(found.reads) { return report("another number of reads") }
       for (address, value) in scene.words {
         let expected = memory.changed[address] ?? value
@@ -143,13 +143,17 @@ struct RandomRun {
     return nil
   }
 
-  private func agree(_ expected: Ruling, _ found: Ruling) -> Bool {
-    switch (expected, found) {
+}
+
+extension Ruling {
+  /// Whether what was found is what is ruled here; a guest-physical address that was reached only if it was watched.
+  func agrees(with found: Ruling, isWatched: Bool = false) -> Bool {
+    switch (self, found) {
     case (.reaches(let pa, let gpa), .reaches(let foundPA, let foundGPA)):
       return pa == foundPA && (!isWatched || gpa == foundGPA)
     case (.eptViolation(let qualification, let mask, let gpa, let linear), .eptViolation(let other, _, let otherGPA, let otherLinear)):
       return qualification == other & mask && gpa == otherGPA && linear == otherLinear
-    default: return expected == found
+    default: return self == found
     }
   }
 }

@@ -59,6 +59,24 @@ import Testing
     try plain.set([("ept.eptp", 0x1000 | 3 << 3)])
   }
 
+  @Test func `refuses what an entry to the guest would fail on`() throws {
+    let desk = try Desk(.pae, under: .ept4)
+    for bit in [1, 2, 5, 8, 40, 63] as [UInt64] {
+      #expect(refusal { try desk.set("ept.pdptes.2", 1 | 1 << bit) }?.text.contains("ept.pdptes.2: bit \(bit)") == true)
+    }
+    try desk.set("ept.pdptes.2", 1 << 1 | 1 << 63)
+    for type in [1, 2, 3, 4, 5, 7] as [UInt64] {
+      #expect(refusal { try desk.set("ept.eptp", desk.secondRoot | type | 3 << 3) }?.text.contains("bits 2:0 are \(type)") == true)
+    }
+    #expect(refusal { try desk.set("ept.eptp", 1 << 40 | 6 | 3 << 3) }?.text.contains("maxphyaddr") == true)
+    let nested = try Desk(.fourLevel, under: .fourLevel)
+    #expect(refusal { try nested.set("nested.ncr3", 1 << 40) }?.text.contains("maxphyaddr") == true)
+    // A guest in another mode has none that count.
+    let long = try Desk(.fourLevel, under: .ept4)
+    try long.set("ept.pdptes.2", 3)
+    #expect(refusal { try long.processor.set([("cr4", CR.PAE), ("efer", 0)]) }?.text.contains("ept.pdptes.2") == true)
+  }
+
   @Test func `raises #GP for combinations that do not exist`() throws {
     let long = try Desk(.fourLevel), legacy = try Desk(.twoLevel)
     let gp = "general_protection"
