@@ -26,11 +26,31 @@ extension Request {
   }
 }
 
+/// One of the two identifiers that fences name.
+private enum FenceIdentifier {
+  case asid, vmid
+
+  var name: String { self == .asid ? "asid" : "vmid" }
+
+  func last(is32: Bool) -> UInt64 {
+    switch self {
+    case .asid: is32 ? 0x1ff : 0xffff
+    case .vmid: is32 ? 0x7f : 0x3fff
+    }
+  }
+}
+
 private func encodeFence(
-  _ unit: Place, _ operation: Operation, _ address: UInt64, _ identifier: UInt64, limit: UInt64, _ access: Place, _ value: Place
+  _ unit: Place, _ operation: Operation, _ address: UInt64, _ kind: FenceIdentifier, _ identifier: UInt64, _ access: Place, _ value: Place
 ) -> Int32 {
   let model = unitModel(unit, as: RISCVUnit.self)
-  guard identifier == none || identifier <= limit, operation.isSupervisors || model.model.hasHypervisor else { return PGK_E_ARGUMENT }
+  guard operation.isSupervisors || model.model.hasHypervisor else {
+    return refuse(unit, Refusal(PGK_E_UNSUPPORTED, "it needs the H extension; open the unit with h=true"))
+  }
+  let last = kind.last(is32: model.setting.is32)
+  guard identifier == none || identifier <= last else {
+    return refuse(unit, Refusal(PGK_E_ARGUMENT, "\(kind.name) \(identifier): expected 0 to \(last), or 0xffffffffffffffff for x0"))
+  }
   let request = Request.fence(operation, address: address == none ? nil : address, identifier: identifier == none ? nil : identifier)
   return deliver(request, access, value)
 }
@@ -39,7 +59,7 @@ private func encodeGuestFence(
   _ unit: Place, _ operation: Operation, _ address: UInt64, _ identifier: UInt64, _ access: Place, _ value: Place
 ) -> Int32 {
   // rs1 holds the address shifted right by 2.
-  encodeFence(unit, operation, address == none ? none : address >> 2, identifier, limit: 0x3fff, access, value)
+  encodeFence(unit, operation, address == none ? none : address >> 2, .vmid, identifier, access, value)
 }
 
 extension Operation {
@@ -48,7 +68,11 @@ extension Operation {
 
 /// M-mode's registers are used in M-mode, all others in S-mode, unless the caller changes the access's privilege.
 private func encodeRegisterAccess(_ unit: Place, _ csr: UInt32, _ value: UInt64?, _ access: Place, _ place: Place) -> Int32 {
-  guard let control = ControlRegister(UInt64(csr), unitModel(unit, as: RISCVUnit.self).model) else { return PGK_E_ARGUMENT }
+  let model = unitModel(unit, as: RISCVUnit.self).model
+  guard let control = ControlRegister(UInt64(csr), model) else {
+    let known = ControlRegister.numbers.keys.filter { ControlRegister($0, model) != nil }.sorted().map { "0x" + String($0, radix: 16) }
+    return refuse(unit, Refusal(PGK_E_ARGUMENT, "CSR 0x\(String(csr, radix: 16)): this model knows \(known.joined(separator: ", "))"))
+  }
   let mode: Privilege = control.level == 3 ? .m : .s
   let request = value.map { Request.write(UInt64(csr), $0, mode: mode) } ?? Request.read(UInt64(csr), mode: mode)
   return deliver(request, access, place)
@@ -57,16 +81,16 @@ private func encodeRegisterAccess(_ unit: Place, _ csr: UInt32, _ value: UInt64?
 extension RISCVUnit {
   static let encoders: [EncoderDefinition] = [
     fence("sfence_vma", "SFENCE.VMA: first-stage tables, of the guest if made from VS-mode", ["address", "asid"]) {
-      encodeFence($0, .sfenceVMA, $1, $2, limit: 0xffff, $3, $4)
+      encodeFence($0, .sfenceVMA, $1, .asid, $2, $3, $4)
     },
     fence("sinval_vma", "SINVAL.VMA: as SFENCE.VMA, which it may be split into", ["address", "asid"]) {
-      encodeFence($0, .sinvalVMA, $1, $2, limit: 0xffff, $3, $4)
+      encodeFence($0, .sinvalVMA, $1, .asid, $2, $3, $4)
     },
     fence("hfence_vvma", "HFENCE.VVMA: first-stage tables of the guest that hgatp names", ["address", "asid"]) {
-      encodeFence($0, .hfenceVVMA, $1, $2, limit: 0xffff, $3, $4)
+      encodeFence($0, .hfenceVVMA, $1, .asid, $2, $3, $4)
     },
     fence("hinval_vvma", "HINVAL.VVMA: as HFENCE.VVMA", ["address", "asid"]) {
-      encodeFence($0, .hinvalVVMA, $1, $2, limit: 0xffff, $3, $4)
+      encodeFence($0, .hinvalVVMA, $1, .asid, $2, $3, $4)
     },
     fence("hfence_gvma", "HFENCE.GVMA: second-stage tables", ["gpa", "vmid"]) { encodeGuestFence($0, .hfenceGVMA, $1, $2, $3, $4) },
     fence("hinval_gvma", "HINVAL.GVMA: as HFENCE.GVMA", ["gpa", "vmid"]) { encodeGuestFence($0, .hinvalGVMA, $1, $2, $3, $4) },

@@ -28,7 +28,7 @@ enum Outcome: UInt8, CaseIterable {
   var definition: OutcomeDefinition {
     switch self {
     case .instructionAccessFault: OutcomeDefinition("instructionAccessFault", number: 1, "no memory for a fetch, or for a table entry on its way")
-    case .illegalInstruction: OutcomeDefinition("illegalInstruction", number: 2, "an operation that the privilege or mstatus.TVM forbids")
+    case .illegalInstruction: OutcomeDefinition("illegalInstruction", number: 2, "an operation that the privilege or mstatus.TVM forbids, or that hstatus.HU or SSE of menvcfg or senvcfg does not enable")
     case .loadAccessFault: OutcomeDefinition("loadAccessFault", number: 5, "no memory for a load, or for a table entry on its way")
     case .storeAccessFault: OutcomeDefinition("storeAccessFault", number: 7, "no memory for a store or AMO, or for a table entry on its way; or a shadow-stack page and an ordinary store")
     case .instructionPageFault: OutcomeDefinition("instructionPageFault", number: 12, "the first stage refuses a fetch")
@@ -36,7 +36,7 @@ enum Outcome: UInt8, CaseIterable {
     case .storePageFault: OutcomeDefinition("storePageFault", number: 15, "the first stage refuses a store or AMO")
     case .instructionGuestPageFault: OutcomeDefinition("instructionGuestPageFault", number: 20, "the second stage refuses a fetch, or a table entry on its way")
     case .loadGuestPageFault: OutcomeDefinition("loadGuestPageFault", number: 21, "the second stage refuses a load, or a table entry on its way")
-    case .virtualInstruction: OutcomeDefinition("virtualInstruction", number: 22, "an operation that a guest's privilege or hstatus.VTVM forbids")
+    case .virtualInstruction: OutcomeDefinition("virtualInstruction", number: 22, "an operation that a guest's privilege or hstatus.VTVM forbids, or that SSE of henvcfg or senvcfg does not enable")
     case .storeGuestPageFault: OutcomeDefinition("storeGuestPageFault", number: 23, "the second stage refuses a store or AMO, or a table entry on its way")
     }
   }
@@ -88,8 +88,9 @@ extension RISCVUnit {
     case .entryHole, .outputHole, .tooWide, .contention, .pageKind:
       return Outcome(.access, access)
     case .privilege where fault.stage == 0:
-      // The instruction does not exist for this privilege.
-      return Privilege(rawValue: Int(access.privilege))?.isVirtual == true ? .virtualInstruction : .illegalInstruction
+      // The instruction does not exist for this privilege: a guest's host could give it, unless menvcfg withholds it from both.
+      let isGuests = Privilege(rawValue: Int(access.privilege))?.isVirtual == true
+      return isGuests && registers.has(.menvcfg, CSR.SSE) ? .virtualInstruction : .illegalInstruction
     case .nonCanonical where fault.stage == 1 && isGuestPhysical(access):
       let isShadowStack = Privilege(rawValue: Int(access.privilege))?.isShadowStack == true
       return Outcome(isShadowStack ? .access : .guestPage, access)

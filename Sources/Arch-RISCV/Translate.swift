@@ -11,9 +11,7 @@ extension RISCVUnit {
       let access = batch.accesses[i]
       let end = translate(
         batch, from: i, to: i + 1,
-        BorderObserver(observer, access: access, formats: formats(of: access)) { reason, stage, _, kind in
-          Rule.deciding(reason, stage: stage, kind: kind).index
-        })
+        StepObserver(observer: observer, access: access, formats: formats(of: access), controls: controls(of: access)))
       if end.stop != .end { return end }
       i += 1
     }
@@ -24,6 +22,10 @@ extension RISCVUnit {
     let isGuest = setting.isGuest(access)
     let first = isGuest ? setting.guest.translation.mode : setting.native.translation.mode
     return (FormatList.index(first: first), FormatList.index(second: isGuest ? setting.second.mode : .bare))
+  }
+
+  private func controls(of access: pgk_access_v1) -> (first: EntryControls, second: EntryControls) {
+    (setting.isGuest(access) ? setting.guest.controls : setting.native.controls, setting.secondControls)
   }
 
   /// U and S together, VU and VS together; the others one kind of access at a time.
@@ -43,7 +45,11 @@ extension RISCVUnit {
       return EngineEnd(first, .leave)
     }
     if !model.hasHypervisor && (privilege.isVirtual || privilege.isHypervisorAccess) { return EngineEnd(first, .leave) }
-    if setting.missing & privilege.bit != 0 { return missing(batch, first) }
+    if setting.missing & privilege.bit != 0 {
+      // SSPUSH and SSPOPCHK that are not enabled do nothing, so they make no access. SSAMOSWAP traps.
+      if privilege.isShadowStack && UInt32(access.kind) != PGK_MODIFY { return EngineEnd(first, .leave) }
+      return missing(batch, first)
+    }
     var last = first + 1
     while last < end, batch.accesses[last].privilege == access.privilege, batch.accesses[last].isFetch == access.isFetch,
       privilege.allows(kind: batch.accesses[last].kind)
@@ -112,5 +118,22 @@ extension RISCVUnit {
   ) -> EngineEnd {
     let regime = TwoStage<First>(privileges: privileges, parameters: guest, second: second)
     return state.engine.run(regime, batch, from: first, to: end, observer)
+  }
+}
+
+/// Names the rule of each step by its entry, too, and sends it over the border.
+struct StepObserver: WalkObserver {
+  static var isWatching: Bool { true }
+  let observer: pgk_observer_v1
+  let access: pgk_access_v1
+  let formats: (first: UInt8, second: UInt8)
+  let controls: (first: EntryControls, second: EntryControls)
+
+  func didStep(_ kind: UInt32, slot: UInt64, entry: UInt64, input: UInt64, output: UInt64, level: Int, stage: UInt8, _ reason: FaultReason) {
+    let controls = stage == 2 ? controls.second : controls.first
+    let border = BorderObserver(observer, access: access, formats: formats) { reason, stage, _, kind in
+      Rule.deciding(reason, stage: stage, kind: kind, entry: Entry(entry), controls).index
+    }
+    border.didStep(kind, slot: slot, entry: entry, input: input, output: output, level: level, stage: stage, reason)
   }
 }

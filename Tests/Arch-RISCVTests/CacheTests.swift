@@ -121,6 +121,17 @@ private final class Spaces {
     #expect(try bench.hart.fetch(bench.address, "U").reads == 0)
   }
 
+  @Test func `judges MXR again on every hit`() throws {
+    let bench = try OneStageBench()
+    bench.map(Bit.v | Bit.x | Bit.a | Bit.d)
+    #expect(try bench.hart.fetch(bench.address).reads == 3)
+    for (status, outcome) in [(0, "loadPageFault"), (1 << 19, "finished"), (0, "loadPageFault")] as [(UInt64, String)] {
+      try bench.hart.set([("mstatus", status)])
+      let answer = try bench.hart.load(bench.address)
+      #expect(answer.outcome == outcome && (answer.reads == 0) == (outcome == "finished"))
+    }
+  }
+
   @Test func `walks again to set D at the first store`() throws {
     let bench = try OneStageBench(menvcfg: 1 << 61)
     let slot = bench.map(Bit.v | Bit.r | Bit.w | Bit.a)
@@ -220,6 +231,70 @@ private final class Spaces {
       #expect(try host(bench) == bench.hostPage)
       try bench.hart.perform(.fence(operation, address: bench.address, identifier: 0), as: mode)
       #expect(try host(bench) == other)
+    }
+  }
+
+  /// A guest whose page is global, with a second leaf to go to.
+  private func globalGuest() throws -> TwoStageBench {
+    let bench = try TwoStageBench(leaf: Bit.user | Bit.g)
+    #expect(try host(bench) == bench.hostPage)
+    bench.mapSecond(0x6000_0000, other, Bit.user)
+    bench.hart.memory.store(bench.slots[2], 8, Hart.leaf(0x6000_0000, Bit.user | Bit.g))
+    return bench
+  }
+
+  @Test func `keeps its global pages when a first-stage fence names an ASID`() throws {
+    for (operation, mode) in [(Arch_RISCV.Operation.hfenceVVMA, "S"), (.hinvalVVMA, "S"), (.sfenceVMA, "VS"), (.sinvalVMA, "VS")] {
+      let bench = try globalGuest()
+      for address in [nil, bench.address] {
+        try bench.hart.perform(.fence(operation, address: address, identifier: 0), as: mode)
+        #expect(try host(bench) == bench.hostPage)
+      }
+      try bench.hart.perform(.fence(operation, address: bench.address, identifier: nil), as: mode)
+      #expect(try host(bench) == other)
+      let whole = try globalGuest()
+      try whole.hart.perform(.fence(operation, address: nil, identifier: nil), as: mode)
+      #expect(try host(whole) == other)
+    }
+  }
+
+  @Test func `is not reached in the host's address spaces by fences of guests`() throws {
+    let bench = try OneStageBench()
+    let slot = bench.map(Bit.kernel)
+    #expect(try bench.hart.load(bench.address).address == bench.page)
+    bench.hart.memory.store(slot, 8, Hart.leaf(0x8070_0000, Bit.kernel))
+    for operation in [Arch_RISCV.Operation.hfenceVVMA, .hinvalVVMA, .hfenceGVMA, .hinvalGVMA] {
+      try bench.hart.perform(.fence(operation, address: nil, identifier: nil))
+      try bench.hart.perform(.fence(operation, address: bench.address, identifier: nil), as: "M")
+    }
+    for operation in [Arch_RISCV.Operation.sfenceVMA, .sinvalVMA] {
+      try bench.hart.perform(.fence(operation, address: nil, identifier: nil), as: "VS")
+      #expect(try bench.hart.load(bench.address).address == bench.page)
+    }
+    try bench.hart.perform(.fence(.sfenceVMA, address: bench.address, identifier: nil), as: "M")
+    #expect(try bench.hart.load(bench.address).address == 0x8070_0000)
+  }
+
+  @Test func `judges the rights of both stages again on every hit`() throws {
+    let executable = Bit.v | Bit.x | Bit.u | Bit.a | Bit.d
+    let bench = try TwoStageBench(leaf: executable, page: executable)
+    #expect(try bench.hart.fetch(bench.address, "VU").reads == 15)
+    func loads(_ privilege: String) throws -> (outcome: String, isHit: Bool) {
+      let hits = bench.hart.counter("tlbL1Hits") + bench.hart.counter("tlbL2Hits")
+      let outcome = try bench.hart.load(bench.address, privilege).outcome
+      return (outcome, bench.hart.counter("tlbL1Hits") + bench.hart.counter("tlbL2Hits") == hits + 1)
+    }
+    let steps: [([(String, UInt64)], String, String)] = [
+      ([], "VU", "loadPageFault"), ([("vsstatus", 1 << 19)], "VU", "loadGuestPageFault"), ([("mstatus", 1 << 19)], "VU", "finished"),
+      ([], "VS", "loadPageFault"), ([("vsstatus", 1 << 18)], "VS", "finished"), ([("mstatus", 0)], "VS", "loadPageFault"),
+      ([("mstatus", 1 << 19), ("hstatus", 1 << 8), ("vsstatus", 0)], "S.hlv", "loadPageFault"), ([("hstatus", 0)], "S.hlv", "finished"),
+      ([], "S.hlvx", "finished"), ([("mstatus", 1 << 19 | 1 << 17 | 1 << 39)], "M", "finished"),
+      ([("mstatus", 1 << 19 | 1 << 17 | 1 << 39 | 1 << 11)], "M", "loadPageFault"),
+    ]
+    for (registers, privilege, outcome) in steps {
+      try bench.hart.set(registers)
+      let found = try loads(privilege)
+      #expect(found.outcome == outcome && found.isHit, "\(registers) \(privilege)")
     }
   }
 

@@ -193,6 +193,7 @@ private func reflect(_ hart: Hart, _ access: pgk_access_v1, _ verdict: pgk_verdi
       #expect(value.low == (name.hasSuffix("gvma") ? 0x1000 : 0x4000))
       #expect(encode(name, .max, .max).1.address & 0x300 == 0)
       #expect(encode(name, 0, 1 << 17).0 == PGK_E_ARGUMENT)
+      #expect(hart.unit.lastMessage.contains("131072: expected 0 to \(name.hasSuffix("gvma") ? 16383 : 65535)"))
     }
   }
 }

@@ -237,7 +237,7 @@ typedef struct pgk_physical_map_v1 {
                                    same where the first stage is off, and stage 2, last of all, to the physical one */
 
 typedef struct pgk_step_v1 {
-  uint64_t slot;   /* physical address of the entry; PGK_NO_ENTRY if none */
+  uint64_t slot;   /* address of the entry where this stage's tables lie, guest-physical for stage 1 of two; PGK_NO_ENTRY if none */
   uint64_t entry;
   uint64_t input;  /* the address that this stage translates */
   uint64_t output; /* next table, or the final address, in the address space that this stage gives */
@@ -245,7 +245,7 @@ typedef struct pgk_step_v1 {
   uint8_t kind;    /* PGK_STEP_... */
   uint8_t level;
   uint8_t stage;   /* 1 or 2 */
-  uint8_t format;  /* index into the description's formats */
+  uint8_t format;  /* index into the description's formats; 255 where no entry could be read */
 } pgk_step_v1;
 
 typedef struct pgk_observer_v1 {

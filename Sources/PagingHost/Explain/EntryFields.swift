@@ -10,7 +10,7 @@ struct EntryFields {
     let value: UInt64
   }
 
-  /// The manual's name of the table that was used.
+  /// The manual's name of the table that was used, or what is wrong with an entry that fits none.
   let layout: String
   /// High bit first.
   let values: [Value]
@@ -19,8 +19,8 @@ struct EntryFields {
   init?(_ entry: UInt64, format index: Int, level: Int, on unit: Unit) {
     guard unit.architecture.formats.indices.contains(index) else { return nil }
     let format = unit.architecture.formats[index]
-    guard let layout = Self.layout(of: entry, format, index, level, unit) else { return nil }
-    self.layout = string(layout.name)
+    guard let (layout, name) = Self.layout(of: entry, format, index, level, unit) else { return nil }
+    self.layout = name
     values = layout.fieldList.map {
       Value(name: string($0.name), high: $0.high, low: $0.low, value: $0.value(in: entry))
     }
@@ -29,15 +29,22 @@ struct EntryFields {
   /// The table whose kind the entry has. A refused entry has the kind that it would have without its reserved bits.
   private static func layout(
     of entry: UInt64, _ format: pgk_format_v1, _ index: Int, _ level: Int, _ unit: Unit
-  ) -> pgk_entry_layout_v1? {
+  ) -> (layout: pgk_entry_layout_v1, name: String)? {
     let candidates = format.layoutList.filter { $0.occurs(at: level) }
-    func has(_ layout: pgk_entry_layout_v1, _ entry: UInt64) -> Bool {
-      (try? unit.decode(format: index, level: level, entry)).map { UInt32($0.kind) == layout.kind } ?? false
+    func kind(_ entry: UInt64) -> UInt32 { (try? unit.decode(format: index, level: level, entry)).map { UInt32($0.kind) } ?? PGK_ENTRY_INVALID }
+    let own = kind(entry)
+    if let found = candidates.first(where: { own == $0.kind }) ?? candidates.first(where: { kind(entry & ~reserved(in: $0)) == $0.kind }) {
+      return (found, string(found.name))
     }
-    return candidates.first { has($0, entry) }
-      ?? candidates.first { has($0, entry & ~reserved(in: $0)) }
-      ?? candidates.first { $0.kind == (level == 0 ? PGK_ENTRY_LEAF : PGK_ENTRY_TABLE) } ?? candidates.first
+    let usual = candidates.first { $0.kind == (level == 0 ? PGK_ENTRY_LEAF : PGK_ENTRY_TABLE) } ?? candidates.first
+    guard let usual else { return nil }
+    if own == PGK_ENTRY_ABSENT { return (usual, "absent entry") }
+    // Where the manual has one table for all kinds, the kind is not to be guessed.
+    let isOneTable = candidates.allSatisfy { names(of: $0) == names(of: usual) }
+    return (usual, isOneTable ? "refused entry" : string(usual.name))
   }
+
+  private static func names(of layout: pgk_entry_layout_v1) -> [String] { layout.fieldList.map { string($0.name) } }
 
   private static func reserved(in layout: pgk_entry_layout_v1) -> UInt64 {
     layout.fieldList.filter { string($0.name).lowercased().hasPrefix("reserved") }.reduce(0) { mask, field in

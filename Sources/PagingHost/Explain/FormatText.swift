@@ -42,7 +42,9 @@ struct FormatText {
   }
 
   private func text(of layout: pgk_entry_layout_v1) -> String {
-    let names = format.levelList.indices.reversed().filter(layout.occurs).map(format.entryName)
+    let levels = format.levelList.indices.reversed().filter(layout.occurs)
+    var names = levels.map(format.entryName)
+    if Set(names).count < names.count { names = ["levels " + levels.map { "\($0)" }.joined(separator: ", ")] }
     let kind = layout.kind == PGK_ENTRY_LEAF ? "maps a page" : "points to a table"
     var table = TextTable([.init("bits", .right), .init("field")])
     for field in layout.fieldList { table.add(field.bits, string(field.name)) }

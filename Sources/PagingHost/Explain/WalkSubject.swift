@@ -103,7 +103,11 @@ extension WalkRequest {
 
   /// Programs, unless something else is asked for.
   private func privilegeIndex(_ unit: Unit) throws(UnknownName) -> UInt8 {
-    guard let privilege else { return unit.architecture.regimes[unit.regime ?? 0].user }
+    guard let privilege else {
+      // Registers may not tell two regimes apart that only a privilege does.
+      let named = regime.flatMap { unit.architecture.regimeIndex(named: $0) }
+      return unit.architecture.regimes[named ?? unit.regime ?? 0].user
+    }
     return try Self.privilegeIndex(named: privilege, unit.architecture)
   }
 

@@ -51,7 +51,9 @@ extension WalkExplanation {
   private func head(of step: Step) -> String {
     let number = step.number.map { "\($0). " } ?? "   "
     let stage = steps.contains(where: \.isSecondStage) ? "stage \(step.step.stage), " : ""
-    let place = step.hasSlot ? "\(step.entryName) (\(stage)level \(step.step.level)) at \(hex(step.step.slot))" : ""
+    let entry = step.entryName == "level \(step.step.level)" ? "entry" : step.entryName
+    let space = !stage.isEmpty && !step.isSecondStage ? "guest-physical " : ""
+    let place = step.hasSlot ? "\(entry) (\(stage)level \(step.step.level)) at \(space)\(hex(step.step.slot))" : ""
     switch step.kind {
     case PGK_STEP_TABLE: return "\(number)\(place) -> table at \(hex(step.step.output))"
     case PGK_STEP_LEAF: return "\(number)\(place) -> \(hex(step.step.output))"
@@ -95,7 +97,10 @@ extension WalkExplanation {
   private func faultText(_ listed: pgk_listed_v1) -> [String] {
     let outcomes = architecture.outcomes
     let help = Int(listed.outcome) < outcomes.count ? string(outcomes[Int(listed.outcome)].help) : ""
-    var lines = ["fault: \(architecture.outcomeName(listed.outcome)), code \(hex(UInt64(listed.code))) (\(help))"]
+    // A code that only repeats the exception's number says nothing.
+    let number = Int(listed.outcome) < outcomes.count ? outcomes[Int(listed.outcome)].number : -1
+    let code = number == Int32(truncatingIfNeeded: listed.code) ? "number \(number)" : "code \(hex(UInt64(listed.code)))"
+    var lines = ["fault: \(architecture.outcomeName(listed.outcome)), \(code) (\(help))"]
     var facts = ["address \(hex(listed.fault_address))"]
     if UInt32(listed.flags) & PGK_LISTED_HAS_GUEST_PHYSICAL != 0 { facts.append("guest-physical \(hex(listed.guest_physical))") }
     if listed.stage > 0 { facts.append("stage \(listed.stage), level \(listed.level)") }

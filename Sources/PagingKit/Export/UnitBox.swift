@@ -49,6 +49,11 @@ public func unitModel<Model: UnitModel>(_ handle: UnsafeMutableRawPointer?, as t
   return model
 }
 
+/// Keeps an encoder's words for the host to ask for, and returns the code.
+public func refuse(_ handle: UnsafeMutableRawPointer?, _ refusal: Refusal) -> Int32 {
+  box(handle.map { OpaquePointer($0) }).refuse(refusal)
+}
+
 /// Writes what an encoder made to where the caller wants it.
 public func deliver(
   _ request: Request, _ access: UnsafeMutableRawPointer?, _ value: UnsafeMutableRawPointer?

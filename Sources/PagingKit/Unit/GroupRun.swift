@@ -88,7 +88,12 @@ extension UnitModel {
 
   private func refusedPrivilege(_ access: pgk_access_v1) -> Refusal {
     if access.kind >= PGK_KIND_COUNT { return Refusal(PGK_E_ARGUMENT, "access kind \(access.kind) is none; the last is \(PGK_KIND_COUNT - 1)") }
-    return Refusal(PGK_E_ARGUMENT, "privilege \(access.privilege) has no translation here; the description has \(Self.definition.privileges.count)")
+    let privileges = Self.definition.privileges
+    guard Int(access.privilege) < privileges.count else {
+      return Refusal(PGK_E_ARGUMENT, "privilege \(access.privilege) is none; the description has \(privileges.count)")
+    }
+    let kind = ["read", "write", "modify", "loadLocked", "storeConditional", "fetch", "special"][Int(access.kind)]
+    return Refusal(PGK_E_ARGUMENT, "privilege \(privileges[Int(access.privilege)].name) makes no access of kind \(kind) here")
   }
 
   /// Performs a special access of a batch, or puts it into the list.

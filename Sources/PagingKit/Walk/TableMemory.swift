@@ -13,6 +13,9 @@ public protocol TableMemory {
   mutating func load(
     _ slot: Address<Space>, level: Int, byteCount: UInt64, _ entry: inout UInt64, _ place: inout UInt64) -> Bool
 
+  /// Whether the last entry that could not be read has no memory, rather than being out of reach.
+  var hasHole: Bool { get }
+
   /// Replaces an entry if it still holds `expected`.
   mutating func exchange(
     _ slot: Address<Space>, place: UInt64, level: Int, byteCount: UInt64, expected: UInt64, desired: UInt64) -> Exchange
@@ -54,6 +57,7 @@ extension TranslationCaches {
   @usableFromInline let hole: Hole
   @usableFromInline let hasEntries: Bool
   public var reads: UInt32 = 0
+  @inlinable @inline(__always) public var hasHole: Bool { true }
 
   @inlinable @inline(__always)
   public init(_ memory: PhysicalMemory, _ caches: TranslationCaches, stage: UInt8, hole: Hole) {
@@ -145,6 +149,11 @@ public protocol SecondStage {
   }
 
   @inlinable @inline(__always) public var reads: UInt32 { second.reads }
+  /// The second stage notes its refusals as its own, and shows them, but for an address that is too wide to look up.
+  @inlinable public var hasHole: Bool {
+    let fault = second.caches.fault.pointee
+    return fault.stage != 2 || fault.reason == .tooWide && fault.slot == .max
+  }
 
   @inlinable @inline(__always)
   public mutating func load(

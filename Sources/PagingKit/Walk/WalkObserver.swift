@@ -41,7 +41,7 @@ public struct BorderObserver: WalkObserver {
     var step = pgk_step_v1(
       slot: slot, entry: entry, input: input, output: output, rule: rule(reason, stage, level, kind),
       kind: UInt8(truncatingIfNeeded: kind), level: UInt8(truncatingIfNeeded: level), stage: stage,
-      format: stage == 2 ? formats.second : formats.first)
+      format: reason == .entryHole ? UInt8(truncatingIfNeeded: PGK_NO_FORMAT) : stage == 2 ? formats.second : formats.first)
     observer.step(observer.context, &access, &step)
   }
 }

@@ -104,8 +104,11 @@ public import CPagingKit
     guard memory.load(Address(slot), level: level, byteCount: Format.radix.entryBytes, &bits, &place) else {
       descent.reason = .entryHole
       descent.isRefusedByMemory = true
-      observer.didStep(
-        PGK_STEP_REFUSED, slot: slot, entry: 0, input: input, output: 0, level: level, stage: stage, .entryHole)
+      // A second stage that refused the slot has shown it.
+      if memory.hasHole {
+        observer.didStep(
+          PGK_STEP_REFUSED, slot: slot, entry: 0, input: input, output: 0, level: level, stage: stage, .entryHole)
+      }
       return true
     }
     let entry = Entry(bits)
