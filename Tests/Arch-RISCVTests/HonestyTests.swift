@@ -129,14 +129,15 @@ private final class World {
     if isGuest && pick(3) == 0 {
       let gpa = hasAddress ? Self.guestBase + 0x40_0000 + pick(8) << 12 : nil
       let machine = hasIdentifier ? pick(2) : nil
-      try hart.perform(.fence(.hfenceGVMA, address: gpa.map { $0 >> 2 }, identifier: machine))
+      try hart.perform(.fence(pick(2) == 0 ? .hfenceGVMA : .hinvalGVMA, address: gpa.map { $0 >> 2 }, identifier: machine))
       fences.append(Fence(time: time, isSecond: true, address: gpa, asid: nil, machine: machine))
       return
     }
     let address = hasAddress ? self.address() : nil
     let asid = hasIdentifier ? pick(3) : nil
-    let operation: Arch_RISCV.Operation = isGuest && pick(2) == 0 ? .hfenceVVMA : .sfenceVMA
-    try hart.perform(.fence(operation, address: address, identifier: asid), as: isGuest && operation == .sfenceVMA ? "VS" : "S")
+    let isHypervisors = isGuest && pick(2) == 0
+    let operations: [Arch_RISCV.Operation] = isHypervisors ? [.hfenceVVMA, .hinvalVVMA] : [.sfenceVMA, .sinvalVMA]
+    try hart.perform(.fence(operations[Int(pick(2))], address: address, identifier: asid), as: isGuest && !isHypervisors ? "VS" : pick(2) == 0 ? "S" : "M")
     fences.append(Fence(time: time, isSecond: false, address: address, asid: asid, machine: machine))
   }
 
@@ -315,11 +316,13 @@ private final class World {
     answers += 1
     let text = describe(found)
     if !allowed.contains(text) { return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege) gives \(text), allowed are \(allowed)" }
-    if !hasWalkCaches && found.outcome == "finished" && !wasTrue(found.address, address, kind, isUser) {
-      return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege) gives \(text), which no walk gave since the last fence"
-    }
-    if try cold(kind, address, privilege) != text { stale += 1 }
-    return nil
+    let now = try cold(kind, address, privilege)
+    if now == text { return nil }
+    stale += 1
+    if hasWalkCaches { return nil }
+    // Faults are kept nowhere: what a TLB does not let pass is walked now.
+    if found.outcome == "finished" && wasTrue(found.address, address, kind, isUser) { return nil }
+    return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege) gives \(text), which no walk gave since the last fence; now it is \(now)"
   }
 
   private func permits(_ leaf: UInt64, _ kind: UInt32, _ isUser: Bool, withMXR: Bool = true) -> Bool {
@@ -367,10 +370,11 @@ private final class World {
 
 private let tlbOnly = [("pwc.level1.ways", "0"), ("pwc.level2.ways", "0"), ("pwc.level3.ways", "0")]
 private let everything = [("tlb.nested.ways", "4"), ("pwc2.level1.ways", "2"), ("pwc2.level2.ways", "2"), ("tlb.l1i.ways", "4"), ("tlb.l1.sets", "3"), ("tlb.l2.sets", "2")]
+private let otherReplacement = [("tlb.replacement", "plru"), ("tlb.l1.sets", "1"), ("tlb.l2.sets", "1"), ("tlb.nested.ways", "2"), ("pwc.level1.ways", "2")]
 private let noTLB = [("tlb.l1.ways", "0"), ("tlb.l2.ways", "0"), ("entrycache.ways", "6")]
 
 @Suite struct `A RISC-V cache` {
-  @Test(arguments: [false, true], [[], tlbOnly, everything, noTLB])
+  @Test(arguments: [false, true], [[], tlbOnly, everything, otherReplacement, noTLB])
   func `keeps what was, as long as no fence reaches it, and no longer`(_ isGuest: Bool, _ options: [(String, String)]) throws {
     var (stale, answers) = (0, 0)
     for round in 0..<(8 * randomScale) {

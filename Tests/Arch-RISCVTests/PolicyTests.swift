@@ -69,4 +69,29 @@ private let without: [(String, String)] = [("pwc.level1.ways", "0"), ("pwc.level
     #expect(hart.entry(second) == Hart.leaf(table, clean | Bit.a | Bit.d))
     #expect(hart.entry(table + 0x2000) == Hart.leaf(0x4000_3000, clean | Bit.a | Bit.d))
   }
+
+  @Test func `set a waiting flag later, if the access that asked first was refused and a nested TLB could know the page`() throws {
+    let clean = Bit.v | Bit.r | Bit.w | Bit.u
+    func bench(_ order: String, leaf: UInt64, page: UInt64) throws -> TwoStageBench {
+      try TwoStageBench(
+        3, 3, [("stage-order", order), ("update-then-fault", "false"), ("tlb.nested.ways", "16")],
+        registers: [("menvcfg", adue), ("henvcfg", adue)], leaf: leaf, table: clean, page: page)
+    }
+    // The second stage is asked first, and then the first one refuses the supervisor.
+    let before = try bench("before", leaf: Bit.user, page: clean)
+    let page = before.mapSecond(before.guestPage, before.hostPage, clean)
+    #expect(try before.hart.store(before.address, "VS").outcome == "storePageFault")
+    #expect(before.hart.entry(page) & (Bit.a | Bit.d) == 0)
+    #expect(try before.hart.store(before.address, "VU").outcome == "finished")
+    #expect(before.hart.entry(page) & (Bit.a | Bit.d) == Bit.a | Bit.d)
+    // The page of the entry is asked for the update, and then the second stage refuses the access itself.
+    let after = try bench("after", leaf: clean, page: Bit.user & ~Bit.x)
+    let table = after.mapSecond(after.guestSlots[2] & ~0xfff, after.slots[2] & ~0xfff, clean)
+    #expect(try after.hart.fetch(after.address, "VU").outcome == "instructionPageFault")
+    after.setLeaf(clean | Bit.x)
+    #expect(try after.hart.fetch(after.address, "VU").outcome == "instructionGuestPageFault")
+    #expect(after.hart.entry(table) & (Bit.a | Bit.d) == Bit.a)
+    #expect(try after.hart.load(after.address, "VU").outcome == "finished")
+    #expect(after.hart.entry(table) & (Bit.a | Bit.d) == Bit.a | Bit.d)
+  }
 }

@@ -167,7 +167,7 @@ import Testing
   @Test func `list the supervisor's satp, hgatp and fences under TVM, but not those of its guests`() throws {
     let hart = try Hart()
     try hart.set([("mstatus", 1 << 20)])
-    for request in [Request.read(0x180, mode: .s), .write(0x680, 0, mode: .s), .fence(.sfenceVMA, address: nil, identifier: nil), .fence(.hfenceGVMA, address: nil, identifier: nil), .fence(.hinvalGVMA, address: nil, identifier: nil)] {
+    for request in [Request.read(0x180, mode: .s), .write(0x680, 0, mode: .s), .fence(.sfenceVMA, address: nil, identifier: nil), .fence(.sinvalVMA, address: 0x1000, identifier: 1), .read(0x680, mode: .s), .fence(.hfenceGVMA, address: nil, identifier: nil), .fence(.hinvalGVMA, address: nil, identifier: nil)] {
       let item = try #require(try listed(hart, request))
       #expect(item.code == 2)
       try hart.unit.reset(PGK_RESET_PENDING)
