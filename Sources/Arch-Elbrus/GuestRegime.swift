@@ -23,7 +23,8 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
   /// A glance gives most answers: every entry of both stages is there and marked. Anything else is walked in full.
   @inline(__always)
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     guard !Observer.isWatching, !caches.hasEntries, caches.nested.isAbsent, !caches.hasSecondPrefix, !caches.hasPrefix else {
       return walkInFull(address, access, caches, memory, observer)
@@ -31,7 +32,7 @@ struct GuestRegime<Format: ElbrusFormat>: Regime {
     var quiet = QuietGuestTables(second, memory)
     let isStore = Judgement.isStore(access)
     let seen = Glance<Format>(
-      address, from: first.root(of: address), isWritten: isStore, first.controls, &quiet, path: nil)
+      address, from: first.root(of: address), isWritten: isStore, first.controls, &quiet)
     guard seen.isPlain, first.judgement.refusal(seen.rights, access) == .none else {
       return walkInFull(address, access, caches, memory, observer)
     }
@@ -200,7 +201,8 @@ struct UntranslatedGuest: Regime {
   }
 
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     var result = WalkResult()
     var stage = GuestPhysicalStage(second, access, caches, memory, observer)

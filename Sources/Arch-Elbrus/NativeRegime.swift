@@ -59,7 +59,8 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
   /// A glance gives most answers: every entry is there and marked. Anything else is walked in full.
   @inline(__always)
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     let start = start(address, caches)
     guard !Observer.isWatching, !caches.hasEntries, !parameters.pointee.links.mayBeThere else {
@@ -67,13 +68,11 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
     }
     var quiet = QuietMemory(memory)
     let seen = Glance<Format>(
-      address, from: start, isWritten: Judgement.isStore(access), controls, &quiet, path: caches.hasPrefix ? caches.path : nil)
+      address, from: start, isWritten: Judgement.isStore(access), controls, &quiet)
     guard seen.isPlain, judgement.refusal(seen.rights, access) == .none, exists(seen.output, memory) else {
       return walkInFull(address, access, caches, memory, observer, start)
     }
-    if caches.hasPrefix {
-      caches.fill(address, Format.self, controls, context, from: start, downTo: seen.level, path: caches.path, caches.prefix)
-    }
+    caches.prefix.fill(address, context, from: start, seen)
     var result = result(seen)
     result.reads = quiet.reads
     if result.pageShift == LargePages.shift { keepLarge(address, result, caches) }

@@ -44,7 +44,11 @@ extension ElbrusUnit {
 
   private func probe<R: Regime>(_ access: pgk_access_v1, _ regime: R) -> WalkResult {
     var result = WalkResult()
-    state.engine.translate(regime, access.address, access, NoObserver(), &result)
+    var access = access
+    let reason = withUnsafeMutablePointer(to: &result) {
+      state.engine.translate(regime, access.address, &access, NoObserver(), ResultWithAttributes($0))
+    }
+    result.reason = reason
     return result
   }
 

@@ -28,6 +28,6 @@ struct QuietGuestTables: QuietTables {
   @inline(__always)
   mutating func look(_ address: UInt64, isWritten: Bool) -> Glance<FormatGP> {
     let root = WalkStart(table: parameters.pointee.root, level: FormatGP.radix.levelCount &- 1)
-    return Glance<FormatGP>(address, from: root, isWritten: isWritten, UnsafePointer(parameters.pointee.entries), &tables, path: nil)
+    return Glance<FormatGP>(address, from: root, isWritten: isWritten, UnsafePointer(parameters.pointee.entries), &tables)
   }
 }

@@ -29,15 +29,16 @@ struct OneStage<Format: RISCVFormat>: Regime {
 
   @inline(__always)
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     let start = FirstWalk<Format, PhysicalTables>.start(root, address, context, caches)
     if !Observer.isWatching && !caches.hasEntries {
       var quiet = QuietMemory(memory)
       let seen = Glance<Format>(
-        address, from: start, isWritten: access.isWrite, controls, &quiet, path: caches.hasPrefix ? caches.path : nil)
+        address, from: start, isWritten: access.isWrite, controls, &quiet)
       if seen.isPlain && caches.permissions.permits(seen.rights, access) {
-        FirstWalk<Format, PhysicalTables>.fill(address, controls, context, from: start, downTo: seen.level, caches)
+        caches.prefix.fill(address, context, from: start, seen)
         var result = WalkResult()
         result.output = seen.output
         result.pageShift = seen.pageShift
@@ -119,7 +120,8 @@ struct Untranslated: Regime {
 
   @inline(__always)
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     var result = WalkResult()
     result.output = address

@@ -33,7 +33,7 @@ struct QuietGuest<Second: RISCVFormat>: QuietTables {
   mutating func translate(_ address: UInt64, isWritten: Bool, _ output: inout SecondStageOutput) -> Bool {
     guard address &>> Second.radix.inputBits == 0 else { return false }
     let root = WalkStart(table: parameters.pointee.root, level: Second.radix.levelCount &- 1)
-    let seen = Glance<Second>(address, from: root, isWritten: isWritten, parameters.pointee.controls, &tables, path: nil)
+    let seen = Glance<Second>(address, from: root, isWritten: isWritten, parameters.pointee.controls, &tables)
     guard seen.isPlain, seen.rights.has(.user) else { return false }
     output.address = Address(seen.output)
     output.pageShift = seen.pageShift

@@ -28,14 +28,14 @@ struct TwoStage<First: RISCVFormat>: Regime {
   /// First-stage entries through the second stage; the leaf's rights; its A and D; then the final address.
   @inline(__always)
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     typealias Tables = GuestTables<GuestStage<Observer>>
     let start = FirstWalk<First, Tables>.start(root, address, context, caches)
     if !Observer.isWatching && caches.hasOnlyPrefixes {
       var result = WalkResult()
       if glance(from: start, address, access, caches, memory, &result) {
-        FirstWalk<First, Tables>.fill(address, controls, context, from: start, downTo: Int(result.level), caches)
         settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
         return result
       }
@@ -66,11 +66,12 @@ struct TwoStage<First: RISCVFormat>: Regime {
   ) -> Bool {
     var quiet = QuietGuest<Second>(second, memory)
     let seen = Glance<First>(
-      address, from: start, isWritten: access.isWrite, controls, &quiet, path: caches.hasPrefix ? caches.path : nil)
+      address, from: start, isWritten: access.isWrite, controls, &quiet)
     var output = SecondStageOutput()
     guard seen.isPlain, quiet.translate(seen.output, isWritten: access.isWrite, &output) else { return false }
     result.rights = combined(seen.rights, output.rights)
     guard caches.permissions.permits(result.rights, access) else { return false }
+    caches.prefix.fill(address, context, from: start, seen)
     caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
     result.reads = quiet.reads
     result.output = output.address.bits
@@ -199,7 +200,8 @@ struct GuestBare: Regime {
 
   @inline(__always)
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     var output = SecondStageOutput()
     var result = WalkResult()

@@ -45,6 +45,9 @@ extension TwoLevel: FirstStageFormat {
 
   @usableFromInline init() {}
 
+  /// No pointer has metadata.
+  @usableFromInline var isOff: Bool { userBit == 63 && supervisorBit == 63 }
+
   /// Bits 62 down to the one above the copied bit become copies of it; bit 63 stays and must equal it, or the address is
   /// not canonical.
   @inline(__always) @usableFromInline func masked(_ address: UInt64) -> UInt64 {
@@ -61,7 +64,10 @@ extension TwoLevel: FirstStageFormat {
   @usableFromInline var root: UInt64 = 0
   @usableFromInline let controls: UnsafeMutablePointer<EntryControls>
   @usableFromInline var judgement = Judgement()
-  @usableFromInline var masking = PointerMasking()
+  @usableFromInline var masking = PointerMasking() {
+    didSet { isUnmasked = masking.isOff }
+  }
+  @usableFromInline private(set) var isUnmasked = true
   @usableFromInline var context = ContextTag(number: 1)
   @usableFromInline var globalContext = ContextTag(number: 1)
   /// PDPTE registers; used only by formats that have them, and not where a walk reads them.
@@ -86,7 +92,7 @@ extension TwoLevel: FirstStageFormat {
 
   @inline(__always) @usableFromInline func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 {
     if Format.is32Bit { return wrapped(address) }
-    return access.isFetch ? address : parameters.pointee.masking.masked(address)
+    return parameters.pointee.isUnmasked || access.isFetch ? address : parameters.pointee.masking.masked(address)
   }
 
   @inline(__always) @usableFromInline func isCanonical(_ address: UInt64) -> Bool {
@@ -118,28 +124,33 @@ extension TwoLevel: FirstStageFormat {
     caches.hasPrefix ? caches.start(address, root: root, Format.self, context, caches.prefix) : root
   }
 
-  /// The usual walk, if this is one: the result but for the final address of a second stage. Nil: walk in full from
-  /// `start`.
-  @inline(__always) @usableFromInline
+  /// The usual walk from `start`, if this is one: the result but for the final address of a second stage.
+  @_transparent @usableFromInline
   func glance<Tables: QuietTables>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart, _ tables: inout Tables
-  ) -> WalkResult? {
-    let seen = Glance<Format>(
-      address, from: start, isWritten: access.isWrite, controls, &tables, path: caches.hasPrefix ? caches.path : nil)
-    guard seen.isPlain, caches.permissions.permits(seen.rights.union(.beyondFirstStage), access),
-      !Format.hasKeys || !judgement.keyForbids(seen.rights, attributes: Format.attributes(of: seen.leaf, controls), access)
-    else { return nil }
-    if caches.hasPrefix {
-      caches.fill(address, Format.self, controls, context, from: start, downTo: seen.level, path: caches.path, caches.prefix)
-    }
-    var result = WalkResult()
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart, _ tables: inout Tables,
+    _ result: inout WalkResult
+  ) -> Bool {
+    let seen = Glance<Format>(address, from: start, isWritten: access.isWrite, controls, &tables)
+    guard seen.isPlain, permits(seen, access, caches) else { return false }
+    if caches.hasPrefix { caches.prefix.fill(address, context, from: start, seen) }
+    take(seen, &result)
+    return true
+  }
+
+  @inline(__always) @usableFromInline
+  func permits(_ seen: Glance<Format>, _ access: pgk_access_v1, _ caches: TranslationCaches) -> Bool {
+    caches.permissions.permits(seen.rights.union(.beyondFirstStage), access)
+      && (!Format.hasKeys || !judgement.hasKeys
+        || !judgement.keyForbids(seen.rights, attributes: Format.attributes(of: seen.leaf, controls), access))
+  }
+
+  @inline(__always) @usableFromInline func take(_ seen: Glance<Format>, _ result: inout WalkResult) {
     result.output = seen.output
     result.rights = seen.rights
     result.attributes = Format.attributes(of: seen.leaf, controls)
     result.level = UInt8(truncatingIfNeeded: seen.level)
     result.pageShift = seen.pageShift
     result.isGlobal = Format.isGlobal(seen.leaf, controls)
-    return result
   }
 
   /// The walk in full. `first` is where the first attempt begins.

@@ -25,6 +25,7 @@ enum Privilege {
   /// CR4.PKE with PKRU, CR4.PKS with IA32_PKRS.
   @usableFromInline var userKeys = false
   @usableFromInline var supervisorKeys = false
+  @inline(__always) @usableFromInline var hasKeys: Bool { userKeys || supervisorKeys }
   @usableFromInline var pkru: UInt32 = 0
   @usableFromInline var pkrs: UInt32 = 0
 
@@ -58,7 +59,7 @@ enum Privilege {
   /// Data accesses only; the mode of the page chooses the register, whatever the mode of the access.
   @inline(__always) @usableFromInline
   func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool {
-    guard userKeys || supervisorKeys, !access.isFetch else { return false }
+    guard hasKeys, !access.isFetch else { return false }
     let isUserPage = rights.has(.user)
     guard isUserPage ? userKeys : supervisorKeys else { return false }
     let bits = (isUserPage ? pkru : pkrs) &>> UInt32(truncatingIfNeeded: (attributes & 15) &* 2)

@@ -58,6 +58,20 @@ extension LongModeEntry {
     return .refused(.reserved)
   }
 
+  /// A pointer, or a 4 KiB page, that is as it should be in one comparison.
+  @inline(__always) @usableFromInline
+  static func longModePlainStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: UnsafePointer<EntryControls>) -> Step {
+    let bits = entry.bits
+    let reserved = controls.pointee.reserved
+    if level == 0 {
+      let flags: UInt64 = isWritten ? 0x61 : 0x21
+      return bits & (flags | reserved) == flags ? .leaf(bits & 0x000f_ffff_ffff_f000, pageShift: 12) : .absent
+    }
+    let clear = level < 2 ? reserved : reserved | controls.pointee.reservedUpper
+    if bits & (0xa1 | clear) == 0x21 { return .table(bits & 0x000f_ffff_ffff_f000) }
+    return bits & 0x80 == 0 ? .absent : markedStep(entry, at: level, isWritten: isWritten, controls)
+  }
+
   /// R/W and U/S count at every level, XD at any.
   @inline(__always) @usableFromInline
   static func longModeRights(_ entry: Entry, isLeaf: Bool) -> Rights {
@@ -79,6 +93,11 @@ extension LongModeEntry {
   @inline(__always) @usableFromInline
   static func step(_ entry: Entry, at level: Int, _ controls: UnsafePointer<EntryControls>) -> Step {
     longModeStep(entry, at: level, controls)
+  }
+
+  @inline(__always) @usableFromInline
+  static func plainStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: UnsafePointer<EntryControls>) -> Step {
+    longModePlainStep(entry, at: level, isWritten: isWritten, controls)
   }
 
   @inline(__always) @usableFromInline

@@ -33,29 +33,52 @@ import PagingKit
   }
 
   @inline(__always) @usableFromInline
-  func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
-  ) -> WalkResult {
-    guard !Observer.isWatching, !caches.hasEntries, let root = first.start(address) else {
-      return walkInFull(address, access, caches, memory, observer)
+  func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool {
+    guard !caches.hasEntries, let root = first.start(address) else { return false }
+    var from = root
+    if caches.hasPrefix {
+      from = caches.prefix.start(address, root: root, Format.self, context)
+      if from.level != root.level { caches.counters.pointee.walkCacheHits &+= 1 }
     }
-    let start = first.start(address, root, caches)
     var quiet = QuietMemory(memory)
-    if var result = first.glance(address, access, caches, start, &quiet) {
+    if first.glance(address, access, caches, from, &quiet, &result) {
       result.reads = quiet.reads
-      return result
+      return true
     }
-    return walkInFull(address, access, caches, memory, observer, root, start)
+    start = from
+    return false
+  }
+
+  @inline(__always) @usableFromInline static var hasApproach: Bool { true }
+
+  @inline(__always) @usableFromInline func approach(_ address: UInt64, _ memory: PhysicalMemory) -> Approach? {
+    guard let root = first.start(address) else { return nil }
+    return Approach.find(address, from: root, Format.self, first.controls, memory)
+  }
+
+  @inline(__always) @usableFromInline
+  func arrive(
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ result: inout WalkResult
+  ) -> Bool {
+    guard let seen = approach.arrive(address, isWritten: access.isWrite, Format.self, first.controls),
+      first.permits(seen, access, caches)
+    else { return false }
+    first.take(seen, &result)
+    result.reads = approach.reads &+ 1
+    return true
   }
 
   @inline(never) @usableFromInline
-  func walkInFull<Observer: WalkObserver>(
+  func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
-    _ root: WalkStart? = nil, _ start: WalkStart? = nil
+    from start: WalkStart?
   ) -> WalkResult {
     // Where there is no memory the bus reads as ones, so such an entry has reserved bits.
     var tables = PhysicalTables(memory, caches, stage: 1, hole: .ones)
-    let descent = if let root, let start {
+    let descent = if let start, let root = first.start(address) {
       first.walk(address, access, caches, &tables, observer, root: root, first: start)
     } else {
       first.walk(address, access, caches, &tables, observer)
@@ -84,7 +107,8 @@ import PagingKit
 
   @inline(__always) @usableFromInline
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from start: WalkStart?
   ) -> WalkResult {
     var result = WalkResult()
     result.output = address

@@ -15,6 +15,13 @@ import PagingKit
     return .table(entry.bits & 0x000f_ffff_ffff_f000)
   }
 
+  @inline(__always) @usableFromInline
+  static func plainStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: UnsafePointer<EntryControls>) -> Step {
+    level < 2
+      ? longModePlainStep(entry, at: level, isWritten: isWritten, controls)
+      : markedStep(entry, at: level, isWritten: isWritten, controls)
+  }
+
   /// PDPTEs carry no rights.
   @inline(__always) @usableFromInline
   static func rights(of entry: Entry, at level: Int, isLeaf: Bool, _ controls: UnsafePointer<EntryControls>) -> Rights {

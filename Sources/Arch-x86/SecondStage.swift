@@ -14,6 +14,8 @@ import PagingKit
   @usableFromInline var reportsFetch = false
   @usableFromInline let eptControls: UnsafeMutablePointer<EPTControls>
   @usableFromInline var context = ContextTag(number: 1)
+  /// What the second stage must allow for a guest's entry to be read.
+  @usableFromInline var tableRights: Rights = []
 
   @usableFromInline init() {
     controls = .allocate(capacity: 1)

@@ -33,28 +33,27 @@ import PagingKit
     first.judgement.keyForbids(rights, attributes: attributes, access)
   }
 
-  /// Guest tables first, through the second stage; the guest's rights; its flags, from the top; then the final address.
+  /// Guest tables and the final address, where no cache but the TLB takes part.
   @inline(__always) @usableFromInline
-  func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
-  ) -> WalkResult {
-    guard !Observer.isWatching, !caches.hasEntries, caches.nested.isAbsent, !caches.hasSecondPrefix, !caches.hasPrefix,
+  func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool {
+    guard !caches.hasEntries, caches.nested.isAbsent, !caches.hasSecondPrefix, !caches.hasPrefix,
       let root = first.start(address)
-    else {
-      return walkInFull(address, access, caches, memory, observer)
-    }
+    else { return false }
     var quiet = QuietGuestMemory(nested, access, memory)
-    if var result = first.glance(address, access, caches, root, &quiet), quiet.complete(&result) {
-      result.reads = quiet.reads
-      caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
-      return result
-    }
-    return walkInFull(address, access, caches, memory, observer)
+    guard first.glance(address, access, caches, root, &quiet, &result), quiet.complete(&result) else { return false }
+    result.reads = quiet.reads
+    caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
+    return true
   }
 
+  /// Guest tables first, through the second stage; the guest's rights; its flags, from the top; then the final address.
   @inline(never) @usableFromInline
-  func walkInFull<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from start: WalkStart?
   ) -> WalkResult {
     var tables = GuestTables(NestedStage(nested, access, caches, memory, observer), hole: .ones)
     let descent = first.walk(address, access, caches, &tables, observer)
@@ -87,7 +86,8 @@ import PagingKit
 
   @inline(__always) @usableFromInline
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from start: WalkStart?
   ) -> WalkResult {
     var second = NestedStage(nested, access, caches, memory, observer)
     var result = WalkResult()

@@ -89,6 +89,8 @@ final class X86Unit: UnitModel {
     case .ept: setEPT()
     default: second.pointee.kind = .none
     }
+    // Nested paging takes a read of a guest's entry for a user's write; so does EPT that has flags, for a write.
+    second.pointee.tableRights = !nested.isEPT ? [.user, .write] : nested.eptControls.pointee.hasFlags ? [.read, .write] : .read
   }
 
   private func setNestedPaging() {

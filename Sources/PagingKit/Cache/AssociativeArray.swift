@@ -1,6 +1,6 @@
 // Sets by ways of tags with a word each: what TLBs and walk caches are made of.
 
-/// A tag and what it stands for, 16 bytes. A tag of 0 is an empty place.
+/// A tag and what it stands for. A tag of 0 is an empty place.
 @frozen public struct CachedWord: Sendable {
   public var tag: UInt64
   public var payload: UInt64
@@ -10,152 +10,209 @@
   }
 }
 
-/// The shape and the places of one array, where it stays until it is deallocated.
-@frozen @usableFromInline struct AssociativeStorage {
-  @usableFromInline var ways: Int
-  @usableFromInline var words: UnsafeMutablePointer<CachedWord>
+/// The shape of an array, and where its words are.
+@frozen @usableFromInline struct AssociativeShape {
+  /// A set is a block: a word of state for replacement, then the tags, then the payloads.
+  @usableFromInline let blocks: UnsafeMutablePointer<UInt64>
+  @usableFromInline let ways: Int
+  /// Words of a block.
+  @usableFromInline let stride: Int
   /// sets - 1, if `isMasked`: the number of sets is a power of two.
-  @usableFromInline var setMask: UInt64
-  @usableFromInline var sets: Int
-  @usableFromInline var isMasked: Bool
-  @usableFromInline var isLRU: Bool
-  @usableFromInline var replacement: Replacement
-  /// One word a set, for replacement.
-  @usableFromInline var state: UnsafeMutablePointer<UInt64>
+  @usableFromInline let setMask: UInt64
+  @usableFromInline let isMasked: Bool
+  @usableFromInline let order: Order
+  /// Where a listed order names the way that makes room.
+  @usableFromInline let victimShift: UInt8
+  @usableFromInline let replacement: Replacement
+  @usableFromInline let sets: Int
+
+  /// How replacement keeps its state.
+  @frozen @usableFromInline enum Order: UInt8, Sendable {
+    /// LRU of up to 16 ways: the state names the ways in order of use, four bits each, the most recent lowest.
+    case listed
+    /// LRU of more ways, or of none: the places themselves are in order of use.
+    case placed
+    /// The state is the replacement's own.
+    case other
+  }
+
+  init(sets: Int, ways: Int, _ replacement: Replacement) {
+    self.sets = sets
+    self.ways = ways
+    self.replacement = replacement
+    stride = 1 + 2 * ways
+    setMask = UInt64(sets - 1)
+    isMasked = sets & (sets - 1) == 0
+    order = replacement != .lru ? .other : (1...16).contains(ways) ? .listed : .placed
+    victimShift = order == .listed ? UInt8(4 * (ways - 1)) : 0
+    blocks = .allocate(capacity: sets * stride)
+    blocks.initialize(repeating: 0, count: sets * stride)
+  }
 }
 
 /// Sets by ways; any number of sets, not only powers of two.
 ///
-/// One pointer, copied freely; the owner deallocates it once. Filled places of a set come first. With LRU they are in
-/// order of use.
+/// One pointer, copied freely; the owner deallocates it once.
 @frozen public struct AssociativeArray: @unchecked Sendable {
-  // SAFETY: the storage belongs to one unit, which is used by one thread at a time.
-  @usableFromInline let storage: UnsafeMutablePointer<AssociativeStorage>
+  // SAFETY: shape and blocks belong to one unit, which is used by one thread at a time.
+  @usableFromInline let shape: UnsafeMutablePointer<AssociativeShape>
 
-  @inlinable @inline(__always) public var sets: Int { storage.pointee.sets }
-  @inlinable @inline(__always) public var ways: Int { storage.pointee.ways }
-  public var replacement: Replacement { storage.pointee.replacement }
-  @inlinable @inline(__always) var words: UnsafeMutablePointer<CachedWord> { storage.pointee.words }
-  @inlinable @inline(__always) var state: UnsafeMutablePointer<UInt64> { storage.pointee.state }
+  @inlinable @inline(__always) public var sets: Int { shape.pointee.sets }
+  @inlinable @inline(__always) public var ways: Int { shape.pointee.ways }
+  public var replacement: Replacement { shape.pointee.replacement }
+  @inlinable @inline(__always) var order: AssociativeShape.Order { shape.pointee.order }
 
   /// `ways` 0 is an absent cache. At most 2^24 places.
   public init(sets: Int, ways: Int, replacement: Replacement = .lru, seed: UInt64 = 1) {
-    let sets = max(1, sets)
-    let words = UnsafeMutablePointer<CachedWord>.allocate(capacity: max(1, sets * ways))
-    words.initialize(repeating: CachedWord(tag: 0, payload: 0), count: max(1, sets * ways))
-    let state = UnsafeMutablePointer<UInt64>.allocate(capacity: sets)
-    state.initialize(repeating: 0, count: sets)
-    if replacement == .random {
-      for set in 0..<sets { state[set] = (seed &+ UInt64(set)) &* 0x9e37_79b9_7f4a_7c15 | 1 }
+    shape = .allocate(capacity: 1)
+    shape.initialize(to: AssociativeShape(sets: max(1, sets), ways: ways, replacement))
+    for set in 0..<self.sets {
+      block(set).pointee = replacement == .random ? (seed &+ UInt64(set)) &* 0x9e37_79b9_7f4a_7c15 | 1 : initialState
     }
-    storage = .allocate(capacity: 1)
-    storage.initialize(to: AssociativeStorage(
-      ways: ways, words: words, setMask: UInt64(sets - 1), sets: sets, isMasked: sets & (sets - 1) == 0,
-      isLRU: replacement == .lru, replacement: replacement, state: state))
   }
 
   public func deallocate() {
-    storage.pointee.words.deallocate()
-    storage.pointee.state.deallocate()
-    storage.deallocate()
+    shape.pointee.blocks.deallocate()
+    shape.deallocate()
   }
+
+  private var initialState: UInt64 { order == .listed ? 0xfedc_ba98_7654_3210 : 0 }
 
   @inlinable @inline(__always) public var isAbsent: Bool { ways == 0 }
 
   @inlinable @inline(__always) func set(of key: UInt64) -> Int {
-    storage.pointee.isMasked
-      ? Int(truncatingIfNeeded: key & storage.pointee.setMask) : Int(truncatingIfNeeded: key % UInt64(truncatingIfNeeded: sets))
+    shape.pointee.isMasked
+      ? Int(truncatingIfNeeded: key & shape.pointee.setMask) : Int(truncatingIfNeeded: key % UInt64(truncatingIfNeeded: sets))
   }
 
-  @inlinable @inline(__always) func place(of key: UInt64) -> UnsafeMutablePointer<CachedWord> { words + set(of: key) &* ways }
+  @inlinable @inline(__always) func block(_ set: Int) -> UnsafeMutablePointer<UInt64> {
+    shape.pointee.blocks + set &* shape.pointee.stride
+  }
+  @inlinable @inline(__always) func block(of key: UInt64) -> UnsafeMutablePointer<UInt64> { block(set(of: key)) }
 
-  /// The payload of the tag, or of its alternative (the same with the identifier of all spaces), made most recent.
-  ///
-  /// `key` chooses the set. An absent cache holds nothing.
+  // MARK: Looking up
+
+  /// The payload of the tag, made most recent. `key` chooses the set; an absent cache holds nothing.
+  @inlinable @inline(__always)
+  public func find(key: UInt64, tag: UInt64, _ payload: inout UInt64) -> Bool { find(in: block(of: key), tag, &payload) }
+
+  @inlinable @inline(__always)
+  func find(in block: UnsafeMutablePointer<UInt64>, _ tag: UInt64, _ payload: inout UInt64) -> Bool {
+    if isRecent(block, tag, &payload) { return true }
+    let way = search(block + 1, tag)
+    if way < 0 { return false }
+    payload = block[1 &+ ways &+ way]
+    use(block, way)
+    return true
+  }
+
+  /// The same for the tag or its alternative (the same with the identifier of all spaces).
   @inlinable @inline(__always)
   public func find(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
-    if isAbsent { return false }
-    let first = place(of: key)
-    if first.pointee.tag == tag && storage.pointee.isLRU {
-      payload = first.pointee.payload
+    tag == alternative ? find(key: key, tag: tag, &payload) : findBoth(key: key, tag: tag, alternative: alternative, &payload)
+  }
+
+  @inline(never) @usableFromInline
+  func findBoth(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
+    let block = block(of: key)
+    for way in 0..<ways where block[1 &+ way] == tag || block[1 &+ way] == alternative {
+      payload = block[1 &+ ways &+ way]
+      use(block, way)
       return true
     }
-    let way = tag == alternative ? search(first, tag) : search(first, tag, alternative)
-    if way < 0 { return false }
-    payload = use(first, way, key)
+    return false
+  }
+
+  /// Whether the most recent word is the wanted one, so that nothing changes.
+  @inlinable @inline(__always)
+  func isRecent(_ block: UnsafeMutablePointer<UInt64>, _ tag: UInt64, _ payload: inout UInt64) -> Bool {
+    let way = Int(truncatingIfNeeded: block.pointee & 15)
+    guard order == .listed, block[1 &+ way] == tag else { return false }
+    payload = block[1 &+ ways &+ way]
     return true
   }
 
   /// The way that holds the tag, or -1. Four at a time, since most sets have a multiple of four ways.
   @inlinable @inline(__always)
-  func search(_ first: UnsafeMutablePointer<CachedWord>, _ tag: UInt64) -> Int {
+  func search(_ tags: UnsafeMutablePointer<UInt64>, _ tag: UInt64) -> Int {
     let ways = ways
     var way = 0
     while way &+ 4 <= ways {
-      if first[way].tag == tag { return way }
-      if first[way &+ 1].tag == tag { return way &+ 1 }
-      if first[way &+ 2].tag == tag { return way &+ 2 }
-      if first[way &+ 3].tag == tag { return way &+ 3 }
+      if tags[way] == tag { return way }
+      if tags[way &+ 1] == tag { return way &+ 1 }
+      if tags[way &+ 2] == tag { return way &+ 2 }
+      if tags[way &+ 3] == tag { return way &+ 3 }
       way &+= 4
     }
     while way < ways {
-      if first[way].tag == tag { return way }
+      if tags[way] == tag { return way }
       way &+= 1
     }
     return -1
   }
 
-  /// The way that holds the tag or its alternative, or -1.
-  @inline(never) @inlinable
-  func search(_ first: UnsafeMutablePointer<CachedWord>, _ tag: UInt64, _ alternative: UInt64) -> Int {
-    for way in 0..<ways where first[way].tag == tag || first[way].tag == alternative { return way }
-    return -1
-  }
-
-  /// Marks a way as used and returns its payload.
-  @inline(never) @usableFromInline
-  func use(_ first: UnsafeMutablePointer<CachedWord>, _ way: Int, _ key: UInt64) -> UInt64 {
-    let word = first[way]
-    if storage.pointee.isLRU {
-      moveToFront(first, way, word)
+  /// Marks a way as used.
+  @inlinable @inline(__always) func use(_ block: UnsafeMutablePointer<UInt64>, _ way: Int) {
+    if order == .listed {
+      block.pointee = Self.moved(block.pointee, toFront: UInt64(truncatingIfNeeded: way))
     } else {
-      replacement.touch(&state[set(of: key)], way: way, ways: ways)
+      useOtherwise(block, way)
     }
-    return word.payload
   }
 
-  @inlinable @inline(__always)
-  func moveToFront(_ first: UnsafeMutablePointer<CachedWord>, _ way: Int, _ word: CachedWord) {
-    (first + 1).update(from: first, count: way)
-    first.pointee = word
+  /// The order of use once the way has been used.
+  @inlinable @inline(__always) static func moved(_ state: UInt64, toFront way: UInt64) -> UInt64 {
+    // The lowest nibble of `difference` that is 0 is the way's place; borrows reach only those above it.
+    let difference = state ^ way &* 0x1111_1111_1111_1111
+    let zeros = (difference &- 0x1111_1111_1111_1111) & ~difference & 0x8888_8888_8888_8888
+    let upTo = zeros ^ (zeros &- 1)
+    return state & ~upTo | (state &<< 4) & upTo & ~15 | way
   }
 
-  /// Puts a word in, as most recent. A word with the same tag must not be there.
+  @inline(never) @usableFromInline func useOtherwise(_ block: UnsafeMutablePointer<UInt64>, _ way: Int) {
+    guard order == .placed else { return shape.pointee.replacement.touch(&block.pointee, way: way, ways: ways) }
+    let word = CachedWord(tag: block[1 + way], payload: block[1 + ways + way])
+    putFirst(block, word, outOf: way)
+  }
+
+  /// The places before `way` move up by one, over it, and the word becomes the first.
+  private func putFirst(_ block: UnsafeMutablePointer<UInt64>, _ word: CachedWord, outOf way: Int) {
+    let tags = block + 1
+    let payloads = tags + ways
+    (tags + 1).update(from: tags, count: way)
+    (payloads + 1).update(from: payloads, count: way)
+    tags.pointee = word.tag
+    payloads.pointee = word.payload
+  }
+
+  // MARK: Putting in
+
+  /// Puts a word in, as most recent. A word with the same tag must not be there. An absent cache takes nothing.
   @inlinable @inline(__always) public func insert(key: UInt64, _ word: CachedWord) {
-    if ways == 0 { return }
-    if storage.pointee.isLRU {
-      moveToFront(place(of: key), ways &- 1, word)
-    } else {
-      insertInPlace(set(of: key), word)
-    }
+    insert(in: block(of: key), tag: word.tag, payload: word.payload)
   }
 
-  @inline(never) @usableFromInline func insertInPlace(_ set: Int, _ word: CachedWord) {
-    let first = words + set * ways
-    let way = (0..<ways).first { first[$0].tag == 0 } ?? replacement.victim(&state[set], ways: ways)
-    first[way] = word
-    replacement.touch(&state[set], way: way, ways: ways)
+  @inlinable @inline(__always) func insert(in block: UnsafeMutablePointer<UInt64>, tag: UInt64, payload: UInt64) {
+    guard order == .listed else { return insertOtherwise(block, CachedWord(tag: tag, payload: payload)) }
+    // Nibbles beyond the number of ways say nothing: the lowest one that names a way counts.
+    let state = block.pointee
+    let way = (state &>> UInt64(truncatingIfNeeded: shape.pointee.victimShift)) & 15
+    block.pointee = state &<< 4 | way
+    let place = block + Int(truncatingIfNeeded: way) + 1
+    place.pointee = tag
+    place[ways] = payload
   }
 
-  /// Replaces the payload of a tag that is there. Returns whether it was.
-  public func update(key: UInt64, _ word: CachedWord) -> Bool {
-    let first = words + set(of: key) * ways
-    for way in 0..<ways where first[way].tag == word.tag {
-      first[way].payload = word.payload
-      return true
-    }
-    return false
+  @inline(never) @usableFromInline func insertOtherwise(_ block: UnsafeMutablePointer<UInt64>, _ word: CachedWord) {
+    if isAbsent { return }
+    if order == .placed { return putFirst(block, word, outOf: ways - 1) }
+    let way = (0..<ways).first { block[1 + $0] == 0 } ?? shape.pointee.replacement.victim(&block.pointee, ways: ways)
+    block[1 + way] = word.tag
+    block[1 + ways + way] = word.payload
+    shape.pointee.replacement.touch(&block.pointee, way: way, ways: ways)
   }
+
+  // MARK: Dropping
 
   /// Drops every word for which the condition holds. Cost: all places.
   public func removeAll(where condition: (CachedWord) -> Bool) {
@@ -168,50 +225,89 @@
   }
 
   private func removeAll(inSet set: Int, where condition: (CachedWord) -> Bool) {
-    let first = words + set * ways
-    if replacement != .lru {
-      for way in 0..<ways where first[way].tag != 0 && condition(first[way]) { first[way] = CachedWord(tag: 0, payload: 0) }
-      return
-    }
+    let block = block(set)
     var kept = 0
-    for way in 0..<ways where first[way].tag != 0 && !condition(first[way]) {
-      first[kept] = first[way]
-      kept += 1
+    var isChanged = false
+    for way in 0..<ways where block[1 + way] != 0 {
+      let word = word(block, way)
+      if condition(word) {
+        put(CachedWord(tag: 0, payload: 0), block, way)
+        isChanged = true
+      } else if order == .placed {
+        put(CachedWord(tag: 0, payload: 0), block, way)
+        put(word, block, kept)
+        kept += 1
+      }
     }
-    for way in kept..<ways { first[way] = CachedWord(tag: 0, payload: 0) }
+    if isChanged && order == .listed { listFilledFirst(block) }
+  }
+
+  private func word(_ block: UnsafeMutablePointer<UInt64>, _ way: Int) -> CachedWord {
+    CachedWord(tag: block[1 + way], payload: block[1 + ways + way])
+  }
+
+  private func put(_ word: CachedWord, _ block: UnsafeMutablePointer<UInt64>, _ way: Int) {
+    block[1 + way] = word.tag
+    block[1 + ways + way] = word.payload
+  }
+
+  /// The way at a place in the order of use.
+  private func way(_ block: UnsafeMutablePointer<UInt64>, at place: Int) -> Int { Int(block.pointee >> UInt64(4 * place) & 15) }
+
+  /// Empty ways go behind the filled ones: they make room first.
+  private func listFilledFirst(_ block: UnsafeMutablePointer<UInt64>) {
+    var filled: (ways: UInt64, bits: UInt64) = (0, 0)
+    var empty: (ways: UInt64, bits: UInt64) = (0, 0)
+    for place in 0..<ways {
+      let way = way(block, at: place)
+      if block[1 + way] != 0 {
+        filled = (filled.ways | UInt64(way) << filled.bits, filled.bits + 4)
+      } else {
+        empty = (empty.ways | UInt64(way) << empty.bits, empty.bits + 4)
+      }
+    }
+    block.pointee = filled.ways | empty.ways << filled.bits
   }
 
   public func removeAll() {
-    words.update(repeating: CachedWord(tag: 0, payload: 0), count: max(1, sets * ways))
-    if replacement == .treePLRU || replacement == .clock { state.update(repeating: 0, count: sets) }
+    for set in 0..<sets {
+      let block = block(set)
+      for way in 0..<ways { put(CachedWord(tag: 0, payload: 0), block, way) }
+      if replacement != .random { block.pointee = initialState }
+    }
   }
 
-  /// Calls the body for each filled place, set by set.
+  // MARK: All words
+
+  /// Calls the body for each filled place, set by set. With LRU, ways are numbered from the most recent one.
   public func forEach(_ body: (_ set: Int, _ way: Int, CachedWord) -> Void) {
     for set in 0..<sets {
-      for way in 0..<ways where words[set * ways + way].tag != 0 { body(set, way, words[set * ways + way]) }
+      let block = block(set)
+      for place in 0..<ways {
+        let word = word(block, order == .listed ? way(block, at: place) : place)
+        if word.tag != 0 { body(set, place, word) }
+      }
     }
   }
 
-  // MARK: State
+  /// Everything as words, for saving: set by set its state, its tags and its payloads.
+  public func snapshot() -> [UInt64] { Array(UnsafeBufferPointer(start: block(0), count: sets * shape.pointee.stride)) }
 
-  /// Everything as words, for saving.
-  public func snapshot() -> [UInt64] {
-    var list: [UInt64] = []
-    list.reserveCapacity(sets * ways * 2 + sets)
-    for i in 0..<(sets * ways) { list += [words[i].tag, words[i].payload] }
-    for i in 0..<sets { list.append(state[i]) }
-    return list
+  /// Whether the words can be put back: as many as there are, and a state that names every way.
+  public func accepts(_ list: ArraySlice<UInt64>) -> Bool {
+    let stride = shape.pointee.stride
+    guard list.count == sets * stride else { return false }
+    if order != .listed || ways == 0 { return true }
+    return (0..<sets).allSatisfy { set in
+      let state = list[list.startIndex + set * stride]
+      let named = (0..<ways).map { Int(state >> UInt64(4 * $0) & 15) }
+      return Set(named).count == ways && named.allSatisfy { $0 < ways }
+    }
   }
 
-  /// Puts a snapshot of the same geometry back.
+  /// Puts a snapshot back that this array accepts.
   public func restore(_ list: ArraySlice<UInt64>) {
-    precondition(list.count == sets * ways * 2 + sets, "a snapshot of another geometry")
-    var i = list.startIndex
-    for place in 0..<(sets * ways) {
-      words[place] = CachedWord(tag: list[i], payload: list[i + 1])
-      i += 2
-    }
-    for set in 0..<sets { state[set] = list[i + set] }
+    precondition(accepts(list), "a snapshot of another geometry")
+    for (i, word) in list.enumerated() { block(0)[i] = word }
   }
 }

@@ -47,7 +47,7 @@ extension UnitModel {
     return list
   }
 
-  private func dump(_ prefixes: UnsafeMutablePointer<PrefixWalkCache>, stage: Int) -> [pgk_cached_v1] {
+  private func dump(_ prefixes: PrefixWalkCaches, stage: Int) -> [pgk_cached_v1] {
     var list: [pgk_cached_v1] = []
     let regime = regimeIndex.map { Self.definition.regimes[$0] }
     guard let format = stage == 1 ? regime?.first : regime?.second else { return [] }

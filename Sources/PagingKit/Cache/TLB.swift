@@ -88,6 +88,11 @@
     array.insert(key: key, word)
   }
 
+  @inlinable @inline(__always) func insertSmallest(key: UInt64, _ word: CachedWord) {
+    if pages.pointee.classes & 1 == 0 { pages.pointee.classes |= 1 }
+    array.insert(key: key, word)
+  }
+
   /// Looks the address up under a context and, if given, the context of global entries.
   @inlinable @inline(__always)
   public func find(
@@ -169,6 +174,8 @@
   }
 
   public func snapshot() -> [UInt64] { [UInt64(pages.pointee.classes)] + array.snapshot() }
+
+  public func accepts(_ list: ArraySlice<UInt64>) -> Bool { array.accepts(list.dropFirst()) }
 
   public func restore(_ list: ArraySlice<UInt64>) {
     pages.pointee.classes = UInt8(truncatingIfNeeded: list.first ?? 0)

@@ -42,75 +42,46 @@
   }
 }
 
-/// What one unit caches and scribbles on, in one place.
-@frozen @usableFromInline struct CacheStorage {
-  @usableFromInline var l1: TLB
-  @usableFromInline var l1i: TLB
-  @usableFromInline var l2: TLB
-  @usableFromInline var nested: TLB
-  @usableFromInline var prefix: UnsafeMutablePointer<PrefixWalkCache>
-  @usableFromInline var secondPrefix: UnsafeMutablePointer<PrefixWalkCache>
-  @usableFromInline var hasPrefix: Bool
-  @usableFromInline var hasSecondPrefix: Bool
-  @usableFromInline var hasEntries: Bool
-  @usableFromInline var hasNoTLB: Bool
-  @usableFromInline var hasInstructionTLB: Bool
-  @usableFromInline var entries: EntryWalkCache
-  @usableFromInline var counters: UnsafeMutablePointer<Counters>
-  @usableFromInline var fault: UnsafeMutablePointer<WalkFault>
-  @usableFromInline var permissions: Permissions
-  @usableFromInline var path: UnsafeMutablePointer<PathStep>
-  @usableFromInline var secondPath: UnsafeMutablePointer<PathStep>
-}
-
-/// TLBs, walk caches and scratch space of one unit: one pointer, copied freely; the unit deallocates it once.
-@frozen public struct TranslationCaches: @unchecked Sendable {
+/// What one unit caches and scribbles on: every cache as a value, so that a batch may keep them in registers.
+@frozen public struct CacheParts: @unchecked Sendable {
   // SAFETY: as AssociativeArray.
-  @usableFromInline let storage: UnsafeMutablePointer<CacheStorage>
-
-  @inlinable @inline(__always) public var l1: TLB { storage.pointee.l1 }
-  @inlinable @inline(__always) public var l1i: TLB { storage.pointee.l1i }
-  @inlinable @inline(__always) public var l2: TLB { storage.pointee.l2 }
-  @inlinable @inline(__always) public var nested: TLB { storage.pointee.nested }
-  /// Index n: entries read at level n. Index 0 is absent: leaves of the last level live in TLBs.
-  @inlinable @inline(__always) public var prefix: UnsafeMutablePointer<PrefixWalkCache> { storage.pointee.prefix }
+  public let l1: TLB
+  public let l1i: TLB
+  public let l2: TLB
+  public let nested: TLB
+  /// Walk caches by address prefix.
+  public let prefix: PrefixWalkCaches
   /// The same for second-stage tables.
-  @inlinable @inline(__always) public var secondPrefix: UnsafeMutablePointer<PrefixWalkCache> { storage.pointee.secondPrefix }
-  @inlinable @inline(__always) public var hasPrefix: Bool { storage.pointee.hasPrefix }
-  @inlinable @inline(__always) public var hasSecondPrefix: Bool { storage.pointee.hasSecondPrefix }
-  @inlinable @inline(__always) public var hasInstructionTLB: Bool { storage.pointee.hasInstructionTLB }
-  @inlinable @inline(__always) public var hasNoTLB: Bool { storage.pointee.hasNoTLB }
-  @inlinable @inline(__always) public var hasEntries: Bool { storage.pointee.hasEntries }
-  @inlinable @inline(__always) public var entries: EntryWalkCache { storage.pointee.entries }
-  @inlinable @inline(__always) public var permissions: Permissions { storage.pointee.permissions }
+  public let secondPrefix: PrefixWalkCaches
+  public let entries: EntryWalkCache
+  public let hasNoTLB: Bool
+  public let hasInstructionTLB: Bool
+  /// Nothing of the first stage, or of both together, is cached.
+  public let hasOnlyWalks: Bool
+  public let permissions: Permissions
   /// Room for the entries of one walk, by stage.
-  @inlinable @inline(__always) public var path: UnsafeMutablePointer<PathStep> { storage.pointee.path }
-  @inlinable @inline(__always) public var secondPath: UnsafeMutablePointer<PathStep> { storage.pointee.secondPath }
-
-  @inlinable @inline(__always) public var counters: UnsafeMutablePointer<Counters> { storage.pointee.counters }
+  public let path: UnsafeMutablePointer<PathStep>
+  public let secondPath: UnsafeMutablePointer<PathStep>
+  /// Room for walks that have come to their last tables.
+  public let approaches: UnsafeMutablePointer<Approach?>
+  public let counters: UnsafeMutablePointer<Counters>
   /// Why the last translation failed.
-  @inlinable @inline(__always) public var fault: UnsafeMutablePointer<WalkFault> { storage.pointee.fault }
+  public let fault: UnsafeMutablePointer<WalkFault>
 
-  public static let prefixLevels = 5
-  static let pathLength = 8
+  @inlinable static var approachCount: Int { 32 }
 
-  public init(_ geometry: CacheGeometry, sizes: PageSizes) {
+  init(_ geometry: CacheGeometry, sizes: PageSizes) {
     func array(_ name: String) -> AssociativeArray {
       let shape = geometry[name]
       return AssociativeArray(sets: shape.sets, ways: shape.ways, replacement: geometry.replacement, seed: geometry.seed)
     }
-    func prefixes(_ name: String) -> UnsafeMutablePointer<PrefixWalkCache> {
-      let list = UnsafeMutablePointer<PrefixWalkCache>.allocate(capacity: Self.prefixLevels)
-      for level in 0..<Self.prefixLevels {
-        let array = level == 0 ? AssociativeArray(sets: 1, ways: 0) : array("\(name).level\(level)")
-        (list + level).initialize(to: PrefixWalkCache(array))
-      }
-      return list
+    func prefixes(_ name: String) -> PrefixWalkCaches {
+      PrefixWalkCaches { PrefixWalkCache(array("\(name).level\($0)")) }
     }
     func path() -> UnsafeMutablePointer<PathStep> {
-      let path = UnsafeMutablePointer<PathStep>.allocate(capacity: Self.pathLength)
+      let path = UnsafeMutablePointer<PathStep>.allocate(capacity: TranslationCaches.pathLength)
       path.initialize(
-        repeating: PathStep(slot: 0, place: 0, entry: Entry(0)), count: Self.pathLength)
+        repeating: PathStep(slot: 0, place: 0, entry: Entry(0)), count: TranslationCaches.pathLength)
       return path
     }
     func one<Value>(_ value: Value) -> UnsafeMutablePointer<Value> {
@@ -118,33 +89,73 @@
       place.initialize(to: value)
       return place
     }
-    let prefix = prefixes("pwc")
-    let secondPrefix = prefixes("pwc2")
-    storage = .allocate(capacity: 1)
-    storage.initialize(to: CacheStorage(
-      l1: TLB(array("tlb.l1"), sizes: sizes), l1i: TLB(array("tlb.l1i"), sizes: sizes), l2: TLB(array("tlb.l2"), sizes: sizes),
-      nested: TLB(array("tlb.nested"), sizes: sizes), prefix: prefix, secondPrefix: secondPrefix,
-      hasPrefix: (0..<Self.prefixLevels).contains { !prefix[$0].isAbsent },
-      hasSecondPrefix: (0..<Self.prefixLevels).contains { !secondPrefix[$0].isAbsent },
-      hasEntries: geometry["entrycache"].ways > 0,
-      hasNoTLB: geometry["tlb.l1"].ways == 0 && geometry["tlb.l1i"].ways == 0 && geometry["tlb.l2"].ways == 0,
-      hasInstructionTLB: geometry["tlb.l1i"].ways > 0,
-      entries: EntryWalkCache(array("entrycache")), counters: one(Counters()), fault: one(WalkFault()),
-      permissions: Permissions(), path: path(), secondPath: path()))
+    l1 = TLB(array("tlb.l1"), sizes: sizes)
+    l1i = TLB(array("tlb.l1i"), sizes: sizes)
+    l2 = TLB(array("tlb.l2"), sizes: sizes)
+    nested = TLB(array("tlb.nested"), sizes: sizes)
+    prefix = prefixes("pwc")
+    secondPrefix = prefixes("pwc2")
+    entries = EntryWalkCache(array("entrycache"))
+    hasNoTLB = l1.isAbsent && l1i.isAbsent && l2.isAbsent
+    hasInstructionTLB = !l1i.isAbsent
+    hasOnlyWalks = hasNoTLB && !prefix.isPresent && entries.isAbsent
+    permissions = Permissions()
+    self.path = path()
+    secondPath = path()
+    approaches = .allocate(capacity: Self.approachCount)
+    approaches.initialize(repeating: nil, count: Self.approachCount)
+    counters = one(Counters())
+    fault = one(WalkFault())
   }
 
-  public func deallocate() {
+  func deallocate() {
     for tlb in [l1, l1i, l2, nested] { tlb.deallocate() }
-    for list in [prefix, secondPrefix] {
-      for level in 0..<Self.prefixLevels { list[level].deallocate() }
-      list.deallocate()
-    }
+    prefix.deallocate()
+    secondPrefix.deallocate()
     entries.deallocate()
     permissions.deallocate()
     path.deallocate()
     secondPath.deallocate()
+    approaches.deallocate()
     counters.deallocate()
     fault.deallocate()
+  }
+}
+
+/// TLBs, walk caches and scratch space of one unit: one pointer, copied freely; the unit deallocates it once.
+@frozen public struct TranslationCaches: @unchecked Sendable {
+  // SAFETY: as AssociativeArray.
+  @usableFromInline let storage: UnsafeMutablePointer<CacheParts>
+
+  @inlinable @inline(__always) public var parts: CacheParts { storage.pointee }
+  @inlinable @inline(__always) public var l1: TLB { parts.l1 }
+  @inlinable @inline(__always) public var l1i: TLB { parts.l1i }
+  @inlinable @inline(__always) public var l2: TLB { parts.l2 }
+  @inlinable @inline(__always) public var nested: TLB { parts.nested }
+  @inlinable @inline(__always) public var prefix: PrefixWalkCaches { parts.prefix }
+  @inlinable @inline(__always) public var secondPrefix: PrefixWalkCaches { parts.secondPrefix }
+  @inlinable @inline(__always) public var hasPrefix: Bool { parts.prefix.isPresent }
+  @inlinable @inline(__always) public var hasSecondPrefix: Bool { parts.secondPrefix.isPresent }
+  @inlinable @inline(__always) public var hasNoTLB: Bool { parts.hasNoTLB }
+  @inlinable @inline(__always) public var hasEntries: Bool { !parts.entries.isAbsent }
+  @inlinable @inline(__always) public var entries: EntryWalkCache { parts.entries }
+  @inlinable @inline(__always) public var permissions: Permissions { parts.permissions }
+  @inlinable @inline(__always) public var path: UnsafeMutablePointer<PathStep> { parts.path }
+  @inlinable @inline(__always) public var secondPath: UnsafeMutablePointer<PathStep> { parts.secondPath }
+  @inlinable @inline(__always) public var counters: UnsafeMutablePointer<Counters> { parts.counters }
+  @inlinable @inline(__always) public var fault: UnsafeMutablePointer<WalkFault> { parts.fault }
+
+  /// Levels at which walk caches by prefix may hold entries, and 0, at which none does: leaves of the last level live in TLBs.
+  public static let prefixLevels = 5
+  static let pathLength = 8
+
+  public init(_ geometry: CacheGeometry, sizes: PageSizes) {
+    storage = .allocate(capacity: 1)
+    storage.initialize(to: CacheParts(geometry, sizes: sizes))
+  }
+
+  public func deallocate() {
+    parts.deallocate()
     storage.deallocate()
   }
 
@@ -153,27 +164,11 @@
   /// Where a walk starts. Every level that knows the address is made most recent; the lowest one wins.
   @inlinable @inline(__always)
   public func start<Format: PageTableFormat>(
-    _ input: UInt64, root: WalkStart, _ format: Format.Type, _ context: ContextTag,
-    _ caches: UnsafeMutablePointer<PrefixWalkCache>
+    _ input: UInt64, root: WalkStart, _ format: Format.Type, _ context: ContextTag, _ caches: PrefixWalkCaches
   ) -> WalkStart {
-    var start = root
-    if Format.radix.levelCount > 4 { consult(4, input, format, context, caches, &start) }
-    if Format.radix.levelCount > 3 { consult(3, input, format, context, caches, &start) }
-    if Format.radix.levelCount > 2 && root.level >= 2 { consult(2, input, format, context, caches, &start) }
-    consult(1, input, format, context, caches, &start)
+    let start = caches.start(input, root: root, format, context)
     if start.level != root.level { counters.pointee.walkCacheHits &+= 1 }
     return start
-  }
-
-  @inlinable @inline(__always)
-  func consult<Format: PageTableFormat>(
-    _ level: Int, _ input: UInt64, _ format: Format.Type, _ context: ContextTag,
-    _ caches: UnsafeMutablePointer<PrefixWalkCache>, _ start: inout WalkStart
-  ) {
-    var payload: UInt64 = 0
-    guard !caches[level].isAbsent, caches[level].find(input, shift: Format.radix.shift(level), context, &payload) else { return }
-    start = WalkStart(
-      table: payload &>> 8, level: level &- 1, rights: Rights(rawValue: UInt8(truncatingIfNeeded: payload)))
   }
 
   /// Fills the caches with the table entries that a walk went through, from where it started to the one above `level`,
@@ -182,7 +177,7 @@
   @inline(never) @inlinable
   public func fill<Format: PageTableFormat>(
     _ input: UInt64, _ format: Format.Type, _ controls: Format.Controls, _ context: ContextTag, from start: WalkStart,
-    downTo level: Int, path: UnsafeMutablePointer<PathStep>, _ caches: UnsafeMutablePointer<PrefixWalkCache>
+    downTo level: Int, path: UnsafeMutablePointer<PathStep>, _ caches: PrefixWalkCaches
   ) {
     var rights = start.rights
     var current = start.level
@@ -192,8 +187,9 @@
         case .table(let next) = Format.step(entry, at: current, controls)
       else { return }
       rights.formIntersection(Format.rights(of: entry, at: current, isLeaf: false, controls))
-      if current < Self.prefixLevels, !caches[current].isAbsent {
-        caches[current].insert(input, shift: Format.radix.shift(current), context, table: next, rights: rights)
+      if current < Self.prefixLevels {
+        caches[current].insert(
+          input, shift: Format.radix.shift(current), context, PrefixWalkCache.payload(table: next, rights: rights))
       }
       current &-= 1
     }
@@ -219,19 +215,14 @@
   /// Drops all of the first stage, and the second's, for the contexts that the condition names.
   public func removeAll(where condition: (ContextTag) -> Bool) {
     for tlb in [l1, l1i, l2, nested] { tlb.removeAll(where: condition) }
-    for level in 0..<Self.prefixLevels {
-      prefix[level].removeAll(where: condition)
-      secondPrefix[level].removeAll(where: condition)
-    }
+    prefix.removeAll(where: condition)
+    secondPrefix.removeAll(where: condition)
     entries.removeAll()
   }
 
   public func removeAll() {
     for tlb in [l1, l1i, l2, nested] { tlb.removeAll() }
-    for level in 0..<Self.prefixLevels {
-      prefix[level].array.removeAll()
-      secondPrefix[level].array.removeAll()
-    }
+    for array in prefix.arrays + secondPrefix.arrays { array.removeAll() }
     entries.removeAll()
   }
 
@@ -242,7 +233,7 @@
 
   /// Drops the walk-cache entries of every level for the contexts that the condition names.
   public func removePrefixes(where condition: (ContextTag) -> Bool) {
-    for level in 0..<Self.prefixLevels { prefix[level].removeAll(where: condition) }
+    prefix.removeAll(where: condition)
     entries.removeAll()
   }
 }

@@ -29,6 +29,10 @@ public protocol PageTableFormat: Sendable {
   /// The entry with its accessed flag set, and the dirty flag for a leaf that is written.
   static func marked(_ entry: Entry, at level: Int, isLeaf: Bool, isWritten: Bool, _ controls: Controls) -> Entry
 
+  /// What `step` says of an entry whose flags are as `marked` would set them; `.absent` for every other. A format may say
+  /// the same in fewer steps.
+  static func plainStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: Controls) -> Step
+
   /// Whether accessed flags are set as soon as the walk goes down through an entry, even if it fails later.
   static func marksWhileDescending(_ controls: Controls) -> Bool
 
@@ -40,6 +44,22 @@ public protocol PageTableFormat: Sendable {
 }
 
 extension PageTableFormat {
+  @inlinable @inline(__always)
+  public static func plainStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: Controls) -> Step {
+    markedStep(entry, at: level, isWritten: isWritten, controls)
+  }
+
+  /// What `plainStep` is to say, by asking `step` and `marked`.
+  @inlinable @inline(__always)
+  public static func markedStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: Controls) -> Step {
+    let step = step(entry, at: level, controls)
+    switch step {
+    case .table: return marked(entry, at: level, isLeaf: false, isWritten: false, controls) == entry ? step : .absent
+    case .leaf: return marked(entry, at: level, isLeaf: true, isWritten: isWritten, controls) == entry ? step : .absent
+    case .absent, .refused: return .absent
+    }
+  }
+
   @inlinable @inline(__always) public static func marksWhileDescending(_ controls: Controls) -> Bool { false }
   @inlinable @inline(__always) public static func attributes(of leaf: Entry, _ controls: Controls) -> UInt8 { 0 }
   @inlinable @inline(__always) public static func isGlobal(_ leaf: Entry, _ controls: Controls) -> Bool { false }

@@ -49,7 +49,7 @@ struct WordCoder {
 }
 
 extension UnitModel {
-  static var stateMagic: UInt64 { 0x3153_6b67_5061_0001 }
+  static var stateMagic: UInt64 { 0x3153_6b67_5061_0002 }
 
   /// Registers, hidden state, pending list, and the caches if asked.
   func save(_ what: UInt32) -> [UInt8] {
@@ -83,17 +83,14 @@ extension UnitModel {
       coder.put(UInt64(context.stage) | (context.isGlobal ? 1 << 8 : 0))
       coder.put(context.root)
     }
-    for snapshot in cacheSnapshots { coder.put(list: snapshot) }
+    for cache in savedCaches { coder.put(list: cache.snapshot()) }
   }
 
-  private var cacheSnapshots: [[UInt64]] {
+  /// Every cache, in the order of saving.
+  private var savedCaches: [any SavedCache] {
     let caches = state.engine.caches
-    var list = [caches.l1, caches.l1i, caches.l2, caches.nested].map { $0.snapshot() }
-    for prefixes in [caches.prefix, caches.secondPrefix] {
-      for level in 0..<TranslationCaches.prefixLevels { list.append(prefixes[level].array.snapshot()) }
-    }
-    list.append(caches.entries.array.snapshot())
-    return list
+    let tlbs: [any SavedCache] = [caches.l1, caches.l1i, caches.l2, caches.nested]
+    return tlbs + caches.prefix.arrays + caches.secondPrefix.arrays + [caches.entries.array]
   }
 
   /// Puts saved bytes back. Refuses damaged bytes, and those of another architecture, version or set of options.
@@ -181,9 +178,11 @@ extension UnitModel {
         isGlobal: kind & 256 != 0, stage: UInt8(truncatingIfNeeded: kind), root: root))
     }
     var lists: [ArraySlice<UInt64>] = []
-    for expected in cacheSnapshots {
+    for cache in savedCaches {
       let list = try coder.list()
-      guard list.count == expected.count else { throw Refusal(PGK_E_STATE, "a cache of \(list.count) words, expected \(expected.count)") }
+      guard cache.accepts(list) else {
+        throw Refusal(PGK_E_STATE, "a cache of \(list.count) words that is none of \(cache.snapshot().count) words, or whose order of use is none")
+      }
       lists.append(list)
     }
     return (contexts, lists)
@@ -191,15 +190,19 @@ extension UnitModel {
 
   private func put(_ saved: (ContextNumbers, [ArraySlice<UInt64>])) {
     state.contexts = saved.0
-    let caches = state.engine.caches
-    var lists = saved.1[...]
-    for tlb in [caches.l1, caches.l1i, caches.l2, caches.nested] { tlb.restore(lists.removeFirst()) }
-    for prefixes in [caches.prefix, caches.secondPrefix] {
-      for level in 0..<TranslationCaches.prefixLevels { prefixes[level].array.restore(lists.removeFirst()) }
-    }
-    caches.entries.array.restore(lists.removeFirst())
+    for (cache, list) in zip(savedCaches, saved.1) { cache.restore(list) }
   }
 }
+
+/// A cache as words.
+private protocol SavedCache {
+  func snapshot() -> [UInt64]
+  func accepts(_ list: ArraySlice<UInt64>) -> Bool
+  func restore(_ list: ArraySlice<UInt64>)
+}
+
+extension TLB: SavedCache {}
+extension AssociativeArray: SavedCache {}
 
 private func appendBytes(_ word: UInt64, _ bytes: inout [UInt8]) {
   for i in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * i))) }

@@ -7,20 +7,17 @@ extension TranslationEngine {
   func runWhole<R: Regime, Observer: WalkObserver>(
     _ regime: R, _ access: pgk_access_v1, _ i: Int, _ batch: Batch, _ observer: Observer
   ) -> EngineEnd {
-    var first = WalkResult()
-    translate(regime, regime.untagged(access.address, access), access, observer, &first)
-    if first.reason != .none { return faulted(i, access.address, first) }
+    var first = pgk_result_v1()
+    let reason = part(regime, access.address, access, observer, &first)
+    if reason != .none { return faulted(i, access.address, first) }
     let room = 4096 &- access.address & 0xfff
     var second = first
     let isCrossing = access.byteCount > room
     if isCrossing {
       let next = access.address &+ room
-      translate(regime, regime.untagged(next, access), access, observer, &second)
-      first.reads &+= second.reads
-      if second.reason != .none {
-        second.reads = first.reads
-        return faulted(i, next, second)
-      }
+      let reason = part(regime, next, access, observer, &second)
+      first.entry_reads &+= second.entry_reads
+      if reason != .none { return faulted(i, next, first) }
     }
     if !access.isTranslateOnly {
       let parts = AccessParts(
@@ -31,13 +28,25 @@ extension TranslationEngine {
         var end = EngineEnd(i, .device)
         end.faultAddress = access.address
         end.output = first.output
-        end.reads = first.reads
+        end.reads = first.entry_reads
         return end
       case .noValues: return EngineEnd(i, .noValues)
       }
     }
-    batch.results[i] = finished(first)
+    batch.results[i] = first
     return EngineEnd(i, .end)
+  }
+
+  /// Translates the part of an access that begins at an address.
+  @inlinable
+  func part<R: Regime, Observer: WalkObserver>(
+    _ regime: R, _ address: UInt64, _ access: pgk_access_v1, _ observer: Observer, _ record: inout pgk_result_v1
+  ) -> FaultReason {
+    withUnsafePointer(to: access) { access in
+      withUnsafeMutablePointer(to: &record) {
+        translate(regime, regime.untagged(address, access.pointee), access, observer, ResultRecord($0))
+      }
+    }
   }
 
   /// What became of the data.

@@ -63,13 +63,46 @@ public protocol Regime {
   /// Asks the processor for what a walk of the address will read last; a hint that changes and counts nothing.
   func prefetch(_ address: UInt64, _ memory: PhysicalMemory)
 
-  /// Translates after a TLB miss, or when a cached entry does not suffice: tables, rights, flags, final address.
+  /// The usual walk, if this is one: entries that are there and marked, and rights that suffice. It may look walk caches
+  /// up, leaving in `start` where a walk in full then goes on, but changes nothing else unless it returns true.
+  func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool
+
+  /// Whether `approach` and `arrive` say anything; false compiles the question away.
+  static var hasApproach: Bool { get }
+
+  /// The usual walk from the root down to its last table, or nil if it is another. Changes and counts nothing.
+  func approach(_ address: UInt64, _ memory: PhysicalMemory) -> Approach?
+
+  /// The rest of that walk, with rights that suffice, or false.
+  func arrive(
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ result: inout WalkResult
+  ) -> Bool
+
+  /// Translates after a TLB miss, or when a cached entry does not suffice: tables, rights, flags, final address. `start` is
+  /// where the walk caches let it begin, if they were looked up already.
   func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from start: WalkStart?
   ) -> WalkResult
 }
 
 extension Regime {
+  @inlinable @inline(__always) public static var hasApproach: Bool { false }
+  @inlinable @inline(__always) public func approach(_ address: UInt64, _ memory: PhysicalMemory) -> Approach? { nil }
+  @inlinable @inline(__always)
+  public func arrive(
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ result: inout WalkResult
+  ) -> Bool { false }
+
+  @inlinable @inline(__always)
+  public func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool { false }
+
   @inlinable @inline(__always) public static var hasKeys: Bool { false }
   @inlinable @inline(__always) public static var isUntranslated: Bool { false }
   @inlinable @inline(__always) public static var stageCount: UInt8 { 1 }
