@@ -71,15 +71,20 @@ extension EPTFormat {
       Field("Ign.", 11), Field("X user-mode", 10), Field("Ign.", 9), Field("A", 8), Field("PS", 7), Field("Reserved", 6, 3),
       Field("X", 2), Field("W", 1), Field("R", 0),
     ]
+    let topTable = table.filter { $0.low > 7 || $0.high < 3 } + [Field("Reserved", 7, 3)]
+    let page = low.map { $0.high == 7 ? Field("Ign.", 7) : $0 }
     let top = Field("Ign.", 63, 52)
     return FormatDefinition(
       name: name, title: title, reference: "Intel SDM volume 3C (080), EPT Translation Mechanism", radix: radix, stage: 2,
       outputBits: 52, isSignExtended: false, attributes: X86Attributes.ept, levels: levels,
-      layouts: [
-        EntryLayout("EPT entry that references a table", .table, levels: Array(1..<radix.levelCount), [top, Field("Address", 51, 12)] + table),
+      layouts: (3..<radix.levelCount).reversed().map {
+        EntryLayout("EPT PML\($0 + 1)E", .table, levels: [$0], ([top, Field("Address", 51, 12)] + topTable).sorted { $0.high > $1.high })
+      } + [
+        EntryLayout("EPT PDPTE that references an EPT page directory", .table, levels: [2], [top, Field("Address", 51, 12)] + table),
+        EntryLayout("EPT PDE that references an EPT page table", .table, levels: [1], [top, Field("Address", 51, 12)] + table),
         EntryLayout("EPT PDPTE that maps a 1-GByte page", .leaf, levels: [2], [top, Field("Address", 51, 30), Field("Reserved", 29, 12)] + low),
         EntryLayout("EPT PDE that maps a 2-MByte page", .leaf, levels: [1], [top, Field("Address", 51, 21), Field("Reserved", 20, 12)] + low),
-        EntryLayout("EPT PTE", .leaf, levels: [0], [top, Field("Address", 51, 12)] + low),
+        EntryLayout("EPT PTE", .leaf, levels: [0], [top, Field("Address", 51, 12)] + page),
       ])
   }
 }

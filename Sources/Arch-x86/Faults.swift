@@ -22,6 +22,8 @@ enum Outcome: UInt8, CaseIterable {
 enum Word {
   static let code = 0, info1 = 1, info2 = 2, qualification = 3, guestPhysical = 4, linear = 5
   static let count: UInt8 = 6
+  /// How many lead to the last that an outcome fills.
+  static let countOfFault: UInt8 = 1, countOfNestedFault: UInt8 = 3
 
   static let definitions = [
     NamedMeaning("code", "error code"),
@@ -62,6 +64,7 @@ extension X86Unit {
     listed.class_ = UInt8(PGK_CLASS_GUEST_FAULT)
     listed.outcome = outcome.rawValue
     listed.code = vector
+    listed.word_count = Word.countOfFault
     setWord(&listed, Word.code, code)
   }
 
@@ -119,6 +122,7 @@ extension X86Unit {
     info |= isFinal ? 1 << 32 : 1 << 33
     listed.outcome = Outcome.nestedPageFault.rawValue
     listed.code = 0x400
+    listed.word_count = Word.countOfNestedFault
     setWord(&listed, Word.info1, info)
     setWord(&listed, Word.info2, fault.guestPhysical)
   }

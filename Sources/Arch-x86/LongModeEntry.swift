@@ -133,6 +133,8 @@ enum LongModeFields {
     Field("Ign.", 11, 8), Field("PS", 7), Field("Ign.", 6), Field("A", 5), Field("PCD", 4), Field("PWT", 3),
     Field("U/S", 2), Field("R/W", 1), Field("P", 0),
   ]
+  /// At levels that map no pages.
+  static let lowTop = lowTable.map { $0.high == 7 ? Field("Reserved", 7) : $0 }
   static let lowLarge = [
     Field("Ign.", 11, 9), Field("G", 8), Field("PS", 7), Field("D", 6), Field("A", 5), Field("PCD", 4), Field("PWT", 3),
     Field("U/S", 2), Field("R/W", 1), Field("P", 0),
@@ -146,8 +148,10 @@ enum LongModeFields {
 
   /// Layouts of 4-level and 5-level paging.
   static func layouts(levels: Int) -> [EntryLayout] {
-    [
-      EntryLayout("entry that references a table", .table, levels: Array(1..<levels), tableTop + lowTable),
+    (levels > 4 ? [EntryLayout("PML5E that references a PML4 table", .table, levels: [4], tableTop + lowTop)] : []) + [
+      EntryLayout("PML4E that references a page-directory-pointer table", .table, levels: [3], tableTop + lowTop),
+      EntryLayout("PDPTE that references a page directory", .table, levels: [2], tableTop + lowTable),
+      EntryLayout("PDE that references a page table", .table, levels: [1], tableTop + lowTable),
       EntryLayout("PDPTE that maps a 1-GByte page", .leaf, levels: [2],
         leafTop + [Field("Address", 51, 30), Field("Reserved", 29, 13), Field("PAT", 12)] + lowLarge),
       EntryLayout("PDE that maps a 2-MByte page", .leaf, levels: [1],

@@ -118,6 +118,9 @@ import PagingKit
       caches.fault.pointee = WalkFault(.nonCanonical, stage: 1)
       result.reason = .nonCanonical
     }
+    observer.didStep(
+      result.reason == .none ? PGK_STEP_TRANSLATED : PGK_STEP_REFUSED, slot: PGK_NO_ENTRY, entry: 0, input: address, output: address,
+      level: 0, stage: 1, result.reason)
     return result
   }
 }

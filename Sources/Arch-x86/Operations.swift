@@ -61,7 +61,7 @@ extension X86Unit {
     listed.class_ = UInt8(PGK_CLASS_GUEST_FAULT)
     listed.outcome = outcome.outcome
     listed.code = outcome.code
-    listed.word_count = Word.count
+    listed.word_count = Word.countOfFault
     listed.slot = PGK_NO_ENTRY
     return .listed(listed)
   }
@@ -114,7 +114,7 @@ extension X86Unit {
     listed.class_ = UInt8(PGK_CLASS_GUEST_FAULT)
     listed.outcome = Outcome.generalProtection.rawValue
     listed.code = 13
-    listed.word_count = Word.count
+    listed.word_count = Word.countOfFault
     listed.slot = PGK_NO_ENTRY
     return listed
   }

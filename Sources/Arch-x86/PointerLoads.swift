@@ -48,6 +48,7 @@ extension X86Unit {
     listed.outcome = (isMisconfigured ? Outcome.eptMisconfiguration : .eptViolation).rawValue
     listed.code = isMisconfigured ? 49 : 48
     listed.stage = 2
+    listed.word_count = Word.count
     (listed.slot, listed.level) = (fault.slot, fault.level)
     listed.flags = UInt8(PGK_LISTED_HAS_GUEST_PHYSICAL)
     listed.guest_physical = address

@@ -95,7 +95,7 @@ extension X86Unit {
     var outcome = pgk_register_outcome_v1()
     outcome.outcome = Outcome.generalProtection.rawValue
     outcome.code = 13
-    outcome.word_count = Word.count
+    outcome.word_count = Word.countOfFault
     return outcome
   }
 

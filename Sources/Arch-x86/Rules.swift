@@ -105,6 +105,7 @@ extension X86Unit {
     case .nonCanonical: return registers.isLongMode ? .canonical : .thirtyTwoBits
     case .notPresent, .invalid:
       return registers.paging == .pae && level == 2 && !first.pointee.readsPointers ? .absentPointer : .absent
+    case .entryHole where nested.kind != .none: return .width
     case .contention: return .contention
     case .key: return .key
     case .privilege, .userPage, .readDenied, .writeDenied, .executeDenied:

@@ -208,6 +208,11 @@ import PagingKit
     fault.guestPhysical = address.bits
     fault.hasGuestPhysical = true
     caches.fault.pointee = fault
+    // For an entry of the guest the walker shows the slot.
+    if purpose == .final {
+      observer.didStep(
+        PGK_STEP_REFUSED, slot: PGK_NO_ENTRY, entry: 0, input: address.bits, output: 0, level: 0, stage: 2, .tooWide)
+    }
     return false
   }
 }

@@ -50,6 +50,32 @@ struct RegimeAtHand: CustomTestStringConvertible, Sendable {
     #expect(run.output.contains("reads for"))
   }
 
+  @Test func `says for which entry the second stage refused, and reads none in its place`() throws {
+    let arguments = ["walk", "--arch", "x86", "--regime", "4level/ept4", "0x7f1234567000", "--reg", "ept.eptp=0x1005e"]
+    let run = try paging(arguments)
+    #expect(run.status == 1)
+    #expect(run.output.contains("1 entry read"))
+    #expect(run.output.contains("EPT Misconfigurations"))
+    let row = try #require(run.output.split(separator: "\n").first { $0.hasPrefix("a first-stage entry ") })
+    #expect(row.hasSuffix(" 1") && row.contains("0x10000"))
+    #expect(!run.output.contains("the access "))
+    let steps = try steps(paging(arguments + ["--json"]).json())
+    #expect(steps.count { $0["read"] != nil } == 1)
+    // Nothing was read at all where the address is too wide.
+    let wide = try paging("walk", "--arch", "x86", "--regime", "4level/npt-pae", "0x1000", "--reg", "cr3=0x100000000")
+    #expect(wide.status == 1 && wide.output.contains("wider than the second stage") && wide.output.contains("0 entries read"))
+  }
+
+  @Test(arguments: [
+    ("2level", "32-Bit Paging"), ("pae", "PAE Paging"), ("4level", "4-Level Paging and 5-Level Paging"),
+    ("bare/npt-4level", "Nested Table Walk"), ("bare/ept5", "EPT Translation Mechanism"), ("bare", "Paging Modes and Control Bits"),
+  ])
+  func `cites the section of the structure that an entry stands in`(_ regime: String, _ section: String) throws {
+    let steps = try steps(paging("walk", "--arch", "x86", "--regime", regime, "0x1000", "--json").json())
+    #expect(steps.contains { ($0["section"] as? String)?.contains(section) == true })
+    #expect(regime.contains("/") || regime == "4level" || !steps.contains { ($0["section"] as? String)?.contains("4-Level") == true })
+  }
+
   @Test func `decodes every field by the manual's name and says which rule decided`() throws {
     let json = try paging("walk", "--arch", "x86", "--regime", "4level", "0x7f1234567000", "--json").json()
     let steps = try steps(json)

@@ -15,7 +15,7 @@ extension WalkExplanation {
       lines += text(of: step)
     }
     let grid = WalkGrid(steps)
-    if steps.contains(where: \.isSecondStage) { lines += ["", grid.table.text] } else { lines.append("") }
+    if !grid.rows.isEmpty && steps.contains(where: \.isSecondStage) { lines += ["", grid.table.text] } else { lines.append("") }
     lines += end
     return lines.joined(separator: "\n") + "\n"
   }
@@ -107,7 +107,9 @@ extension WalkExplanation {
     if listed.slot != PGK_NO_ENTRY { facts.append("entry at \(hex(listed.slot))") }
     facts.append(reads(listed.entry_reads))
     lines.append("  " + facts.joined(separator: ", "))
-    lines += wrapped(listedWords(listed).map { "\($0.name)=\(hex($0.value))" }, indent: 2)
+    // Words that this outcome does not fill are zero; a single one says something even so.
+    let words = listedWords(listed)
+    lines += wrapped(words.filter { $0.value != 0 || words.count == 1 }.map { "\($0.name)=\(hex($0.value))" }, indent: 2)
     return lines
   }
 
