@@ -10,6 +10,8 @@ let elbrus = Architecture(table: plugin.pointer.pointee.archs[0]!)
 /// The whole physical space, zero where nothing was stored.
 final class SparseMemory {
   var words: [UInt64: UInt64] = [:]
+  /// How often each word was stored to; updates of table entries are no stores.
+  private(set) var stores: [UInt64: Int] = [:]
   /// Addresses from here on have no memory.
   var end = UInt64.max & ~15
   private(set) lazy var map = makeMap()
@@ -17,6 +19,12 @@ final class SparseMemory {
   private func makeMap() -> PhysicalMapDescriptor {
     let region = pgk_region_v1(base: 0, length: end, kind: UInt32(PGK_REGION_CALLBACK), reserved: 0, bytes: nil)
     let map = PhysicalMapDescriptor([region])
+    serve(map)
+    return map
+  }
+
+  /// Regions of a map that are reached by callback are here.
+  func serve(_ map: PhysicalMapDescriptor) {
     map.setCallbacks(
       context: Unmanaged.passUnretained(self).toOpaque(),
       load: { context, address, _, value in
@@ -25,6 +33,7 @@ final class SparseMemory {
       },
       store: { context, address, _, value in
         SparseMemory.at(context).words[address] = value
+        SparseMemory.at(context).stores[address, default: 0] += 1
         return 0
       },
       compareExchange: { context, address, _, expected, desired in
@@ -33,7 +42,6 @@ final class SparseMemory {
         memory.words[address] = desired
         return 0
       })
-    return map
   }
 
   private static func at(_ context: UnsafeMutableRawPointer?) -> SparseMemory {
