@@ -8,7 +8,16 @@ import Testing
 
 private let isNightly = getenv("NIGHTLY") != nil
 /// Programs of each mode in one argument of the test.
-private let programCount: UInt64 = isNightly ? 16_000 : 120
+private let programCount: UInt64 = isNightly ? 16_000 : isOptimized ? 500 : 40
+
+/// Unoptimized code is ten times slower, and runs fewer.
+private var isOptimized: Bool {
+  #if DEBUG
+    false
+  #else
+    true
+  #endif
+}
 
 @Suite struct `A program of wide instructions` {
   @Test(arguments: 0..<64 as Range<UInt64>)
