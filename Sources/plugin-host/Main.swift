@@ -37,5 +37,5 @@ struct PagingCommand: ParsableCommand {
         paging arch
       """,
     version: "0.1.0",
-    subcommands: [ArchCommand.self, WalkCommand.self, CallCommand.self, RunCommand.self, CompareCommand.self, VerifyCommand.self, BenchCommand.self])
+    subcommands: [ArchCommand.self, WalkCommand.self, CallCommand.self, RunCommand.self, CompareCommand.self, VerifyCommand.self, ExplainInterceptCommand.self, BenchCommand.self])
 }

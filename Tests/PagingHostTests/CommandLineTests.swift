@@ -5,7 +5,7 @@ import PagingKit
 import Testing
 
 @Suite struct `The command line` {
-  static let verbs = ["arch", "walk", "call", "run", "compare", "verify", "bench"]
+  static let verbs = ["arch", "walk", "call", "run", "compare", "verify", "explain-intercept", "bench"]
 
   @Test(arguments: verbs)
   func `explains every verb with an example and ends well`(_ verb: String) throws {

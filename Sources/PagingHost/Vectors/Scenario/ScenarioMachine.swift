@@ -16,6 +16,8 @@ struct ScenarioMachine {
   // What the step at hand did.
   private(set) var reads: UInt64 = 0
   private(set) var value: UInt64?
+  /// The value is a result, not what was given.
+  private(set) var hasResult = false
   private(set) var refusal: String?
   /// The list was finished, or tried to be.
   private(set) var hasResumed = false
@@ -28,7 +30,7 @@ struct ScenarioMachine {
   mutating func set(_ destination: Int, _ value: WideValue) { destinations[destination] = value }
 
   mutating func beginStep() throws(UnitError) {
-    (reads, value, refusal, hasResumed) = (0, nil, nil, false)
+    (reads, value, refusal, hasResumed, hasResult) = (0, nil, nil, false, false)
     guard !names.exceptions.isEmpty else { return }
     _ = try unit.writeRegisters(names.exceptions.map { ($0.index, 0) })
   }
@@ -184,6 +186,7 @@ struct ScenarioMachine {
       let consumed = try unit.run(&access, values: &value, results: &result, count: 1)
       if consumed != 1 || result.outcome != 0 { refusal = "it ended as \(names.architecture.outcomeName(result.outcome))" }
       self.value = value.low
+      hasResult = value.low != encoded.value.low
     } catch { refusal = error.message }
   }
 
