@@ -51,16 +51,13 @@ struct RightsJudge: Sendable {
     return Self.isAmong(Privilege.hlvx, access) ? .executeDenied : .none
   }
 
-  /// The second stage for the access itself. It knows no shadow stacks, but their accesses need both rights.
+  /// The second stage for the access itself. It knows no shadow stacks, but their accesses need both rights; no entry of
+  /// it has W without R.
   @inline(__always)
   func second(_ rights: Rights, _ access: pgk_access_v1) -> FaultReason {
     if access.isFetch { return rights.has(.secondExecute) ? .none : .executeDenied }
-    if access.isWrite { return rights.has(.secondWrite) ? .none : .writeDenied }
+    if access.isWrite || Self.isAmong(Privilege.shadowStack, access) { return rights.has(.secondWrite) ? .none : .writeDenied }
     if Self.isAmong(Privilege.hlvx, access) { return rights.has(.secondExecute) ? .none : .executeDenied }
-    if Self.isAmong(Privilege.shadowStack, access) {
-      guard rights.has(.secondWrite) else { return .writeDenied }
-      return rights.has(.secondRead) ? .none : .readDenied
-    }
     if rights.has(.secondRead) || executableIsReadableSecond && rights.has(.secondExecute) { return .none }
     return .readDenied
   }

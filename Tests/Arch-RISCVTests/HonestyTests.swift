@@ -6,141 +6,7 @@ import Testing
 
 @testable import Arch_RISCV
 
-/// A fence that was executed.
-private struct Fence {
-  var time: Int
-  var isSecond: Bool
-  /// Nil reaches every address, every identifier.
-  var address: UInt64?
-  var asid: UInt64?
-  /// For the first stage the machine that hgatp named; for the second the operand.
-  var machine: UInt64?
-}
-
-/// A hart with small tables that are shared and changed, and the history of every slot.
-private final class World {
-  let hart: Hart
-  let isGuest: Bool
-  private let hasWalkCaches: Bool
-  var random: SplitMix64
-  var time = 0
-  private var history: [UInt64: [(time: Int, value: UInt64)]] = [:]
-  private var fences: [Fence] = []
-  var stale = 0
-  var answers = 0
-  var sum = false
-  var mxr = false
-  var asid: UInt64 = 0
-  var machine: UInt64 = 0
-  private let roots: [UInt64]
-  private let secondRoots: [UInt64]
-  /// Tables by level, in the space that first-stage pointers name.
-  private let tables: [[UInt64]]
-  private let secondTables: [[UInt64]]
-
-  static let guestBase: UInt64 = 0x4000_0000
-
-  init(seed: UInt64, isGuest: Bool, _ options: [(String, String)]) throws {
-    hart = try Hart(options)
-    self.isGuest = isGuest
-    hasWalkCaches = !options.contains { $0 == tlbOnly[0] }
-    random = SplitMix64(seed: seed)
-    let hart = hart
-    func place(_ count: Int) -> [UInt64] { (0..<count).map { _ in hart.frames() } }
-    let (roots, middle, last) = (place(3), place(3), place(4))
-    // A guest's tables are seen a gibibyte lower at first.
-    func seen(_ list: [UInt64]) -> [UInt64] { isGuest ? list.map { $0 - TestMemory.low + Self.guestBase } : list }
-    self.roots = seen(roots)
-    tables = [seen(last), seen(middle)]
-    secondRoots = isGuest ? [hart.frames(4), hart.frames(4)] : []
-    secondTables = isGuest ? [place(3), place(2)] : [[], []]
-    if isGuest { setUpSecondStage() }
-    for _ in 0..<60 { edit() }
-    try enter()
-  }
-
-  /// Each machine maps the guest's memory in pages of 2 MiB first; edits follow.
-  private func setUpSecondStage() {
-    for (number, root) in secondRoots.enumerated() {
-      let table = secondTables[1][number]
-      store(root + (Self.guestBase >> 30) * 8, table >> 2 | Bit.v)
-      for index in 0..<16 as Range<UInt64> { store(table + index * 8, Hart.leaf(TestMemory.low + index << 21, Bit.user)) }
-    }
-  }
-
-  private func store(_ slot: UInt64, _ value: UInt64) {
-    time += 1
-    hart.memory.store(slot, 8, value)
-    history[slot, default: [(0, 0)]].append((time, value))
-  }
-
-  func enter() throws {
-    let satp = 8 << 60 | asid << 44 | roots[Int(asid)] >> 12
-    let status = (sum ? 1 << 18 : 0) | (mxr ? 1 << 19 : 0) as UInt64
-    if isGuest {
-      try hart.set([("vsatp", satp), ("hgatp", 8 << 60 | machine << 44 | secondRoots[Int(machine)] >> 12), ("vsstatus", status), ("mstatus", 0)])
-    } else {
-      try hart.set([("satp", satp), ("mstatus", status)])
-    }
-  }
-
-  private func pick(_ bound: UInt64) -> UInt64 { random.next(below: bound) }
-  private func pick(_ list: [UInt64]) -> UInt64 { list[Int(random.next(below: UInt64(list.count)))] }
-
-  func address() -> UInt64 { pick(2) << 30 | pick(2) << 21 | pick(3) << 12 | pick(512) << 3 }
-
-  // MARK: Edits
-
-  /// Writes one random slot, of the first stage or, less often, of the second.
-  func edit() {
-    if isGuest && pick(4) == 0 { return editSecond() }
-    let level = pick(3)
-    let table = level == 2 ? pick(roots) : pick(tables[Int(level)])
-    let slot = table + pick(level == 0 ? 3 : 2) * 8
-    // It lies where the memory was set up, whatever the second stage says by now.
-    let host = isGuest ? slot - Self.guestBase + TestMemory.low : slot
-    if pick(8) == 0 { return store(host, 0) }
-    if level > 0 && pick(4) != 0 { return store(host, pick(tables[Int(level) - 1]) >> 2 | Bit.v | (pick(10) == 0 ? Bit.g : 0)) }
-    var bits = Bit.v | Bit.a | Bit.d | [Bit.r, Bit.r | Bit.w, Bit.x, Bit.r | Bit.w | Bit.x][Int(pick(4))]
-    if pick(2) == 0 { bits |= Bit.u }
-    if pick(6) == 0 { bits |= Bit.g }
-    let base = isGuest ? Self.guestBase : TestMemory.low
-    let page = level == 0 ? base + 0x40_0000 + pick(8) << 12 : level == 1 ? base + (pick(2) == 0 ? 2 : pick(8)) << 21 : base & ~0x3fff_ffff
-    store(host, Hart.leaf(page, bits))
-  }
-
-  private func editSecond() {
-    let level = pick(2)
-    let table = pick(secondTables[Int(level)])
-    if level == 0 {
-      // 4 KiB pages where a 2 MiB one may be divided: 0x400000 to 0x408000 are data.
-      return store(table + pick(8) * 8, pick(8) == 0 ? 0 : Hart.leaf(TestMemory.low + 0x80_0000 + pick(16) << 12, Bit.user & ~(pick(3) == 0 ? Bit.w : 0)))
-    }
-    let slot = table + 2 * 8
-    if pick(3) == 0 { return store(slot, Hart.leaf(TestMemory.low + (2 + pick(3)) << 21, Bit.user)) }
-    store(slot, pick(secondTables[0]) >> 2 | Bit.v)
-  }
-
-  // MARK: Fences
-
-  func fence() throws {
-    time += 1
-    let (hasAddress, hasIdentifier) = (pick(2) == 0, pick(2) == 0)
-    if isGuest && pick(3) == 0 {
-      let gpa = hasAddress ? Self.guestBase + 0x40_0000 + pick(8) << 12 : nil
-      let machine = hasIdentifier ? pick(2) : nil
-      try hart.perform(.fence(pick(2) == 0 ? .hfenceGVMA : .hinvalGVMA, address: gpa.map { $0 >> 2 }, identifier: machine))
-      fences.append(Fence(time: time, isSecond: true, address: gpa, asid: nil, machine: machine))
-      return
-    }
-    let address = hasAddress ? self.address() : nil
-    let asid = hasIdentifier ? pick(3) : nil
-    let isHypervisors = isGuest && pick(2) == 0
-    let operations: [Arch_RISCV.Operation] = isHypervisors ? [.hfenceVVMA, .hinvalVVMA] : [.sfenceVMA, .sinvalVMA]
-    try hart.perform(.fence(operations[Int(pick(2))], address: address, identifier: asid), as: isGuest && !isHypervisors ? "VS" : pick(2) == 0 ? "S" : "M")
-    fences.append(Fence(time: time, isSecond: false, address: address, asid: asid, machine: machine))
-  }
-
+extension World {
   // MARK: What may be seen
 
   /// What a use of an entry must have been read after.
@@ -265,7 +131,7 @@ private final class World {
       for other in 0..<3 as Range<UInt64> {
         guard let first = leaf(roots[Int(other)], address, at: moment, { self.secondLeaf($0, at: moment)?.page }),
           other == asid || first.isGlobal, let second = secondLeaf(first.page, at: moment), second.page == page,
-          permits(first.value, kind, isUser), permits(second.value, kind, true, withMXR: false)
+          permits(first.value, kind, isUser), isMarked(first.value, kind), permits(second.value, kind, true, withMXR: false)
         else { continue }
         let isReached = later.contains { fence in
           if fence.isSecond {
@@ -290,6 +156,9 @@ private final class World {
     let kind = [PGK_READ, PGK_WRITE, PGK_FETCH][Int(pick(3))]
     let privilege = isGuest ? (isUser ? "VU" : "VS") : isUser ? "U" : "S"
     let found = try hart.perform(kind, address, privilege, size: 8)
+    if let wrong = noteUpdates(isWrite: kind == PGK_WRITE, isPageFault: describe(found) == "page") {
+      return "\(kind) at 0x\(String(address, radix: 16)) as \(privilege): \(wrong)"
+    }
     var seen = firstStage(address, of: asid, assumesGlobal: false).union(firstStage(address, of: asid, assumesGlobal: true))
     // A global mapping is every space's.
     for other in 0..<3 as Range<UInt64> where other != asid {
@@ -305,6 +174,8 @@ private final class World {
         allowed.insert("page")
         continue
       }
+      // The hart has set what the access needs, so this value alone let nothing pass.
+      guard isMarked(one.leaf, kind) else { continue }
       for second in secondStage(page) {
         if let second, permits(second.leaf, kind, true, withMXR: false) {
           allowed.insert(hart.memory.exists(second.page, 8) ? "0x" + String(second.page, radix: 16) : "access")
@@ -334,6 +205,12 @@ private final class World {
     }
   }
 
+  /// A, and D for a store.
+  private func isMarked(_ leaf: UInt64, _ kind: UInt32) -> Bool {
+    let flags = kind == PGK_WRITE ? Bit.a | Bit.d : Bit.a
+    return leaf & flags == flags
+  }
+
   private func describe(_ answer: Answer) -> String {
     if answer.outcome == "finished" { return "0x" + String(answer.address, radix: 16) }
     return answer.outcome.hasSuffix("GuestPageFault") ? "guest page" : answer.outcome.hasSuffix("PageFault") ? "page" : "access"
@@ -342,7 +219,7 @@ private final class World {
   /// The answer of a hart without caches, by the straight-line judge.
   private func cold(_ kind: UInt32, _ address: UInt64, _ privilege: String) throws -> String {
     var judged = JudgedHart()
-    for name in ["satp", "vsatp", "hgatp", "mstatus", "vsstatus"] { judged.registers[name] = try hart.register(name) }
+    for name in ["satp", "vsatp", "hgatp", "mstatus", "vsstatus", "menvcfg", "henvcfg"] { judged.registers[name] = try hart.register(name) }
     let judge = Judge(judged, hasMemory: hart.memory.exists, fetchWord: hart.memory.load)
     switch judge.rule(kind == PGK_FETCH ? .fetch : kind == PGK_WRITE ? .store : .load, as: privilege, at: address, byteCount: 8) {
     case .reaches(let pa): return "0x" + String(pa, radix: 16)
