@@ -85,6 +85,9 @@ extension X86Unit {
     guard isLeaf ? definition.levels[level].mayBeLeaf : level > 0 else {
       throw Refusal(PGK_E_ARGUMENT, "\(definition.levels[level].name) of \(definition.name) cannot \(isLeaf ? "map a page" : "reference a table")")
     }
+    guard !isLeaf || level == 0 || hasLargePages(X86Format.all[format], level) else {
+      throw Refusal(PGK_E_ARGUMENT, "\(definition.levels[level].name) of \(definition.name) cannot map a page: the feature, or its control bit, is off")
+    }
     let alignment = isLeaf ? definition.radix.shift(level) : 12
     guard entry.output & ((1 << alignment) - 1) == 0 else {
       throw Refusal(PGK_E_ARGUMENT, "0x\(String(entry.output, radix: 16)) is not aligned to 2^\(alignment) bytes")
@@ -95,6 +98,13 @@ extension X86Unit {
     }
     return definition.stage == 2 && X86Format.all[format].isEPT
       ? encodeEPT(level, isLeaf, &entry) : encodeEntry(X86Format.all[format], level, isLeaf, &entry)
+  }
+
+  /// Whether processor and registers let an entry above the last level map a page.
+  private func hasLargePages(_ format: X86Format, _ level: Int) -> Bool {
+    if format.isEPT { return level == 1 ? model.hasEPT2MiB : model.hasEPT1GiB }
+    if format.isTwoLevel { return (format.isSecondStage ? nested.controls.pointee : controls).hasPSE }
+    return level == 1 || model.has1GiB
   }
 
   private func encodeEntry(_ format: X86Format, _ level: Int, _ isLeaf: Bool, _ entry: inout pgk_entry_v1) -> UInt64 {

@@ -10,6 +10,7 @@ extension X86Unit {
       throw Refusal(PGK_E_UNSUPPORTED, "\(definition.name) needs a unit opened with mode npt or ept")
     }
     guard identifier < 4096 else { throw Refusal(PGK_E_ARGUMENT, "PCID \(identifier): the last is 4095") }
+    try checkRoot(root, first)
     let isLong = first == .fourLevel || first == .fiveLevel
     var cr4 = CR4.PGE & ~model.absentCR4
     if first != .twoLevel { cr4 |= CR4.PAE } else { cr4 |= CR4.PSE & ~model.absentCR4 }
@@ -30,7 +31,17 @@ extension X86Unit {
     return list
   }
 
+  /// CR3 holds more than the root, so a root must not reach into the rest.
+  private func checkRoot(_ root: UInt64, _ format: X86Format) throws(Refusal) {
+    let alignment: UInt64 = format == .pae ? 32 : 4096
+    let width = format == .pae || format == .twoLevel ? 32 : maxPhysical
+    guard root % alignment == 0, root >> UInt64(width) == 0 else {
+      throw Refusal(PGK_E_ARGUMENT, "root 0x\(String(root, radix: 16)): expected a multiple of \(alignment) below 2^\(width)")
+    }
+  }
+
   func switchSpace(root: UInt64, identifier: UInt32) throws(Refusal) -> [Request] {
+    if let format = registers.paging { try checkRoot(root, format) }
     guard registers.has(CR4.PCIDE) else { return [Self.write(.cr3, root)] }
     guard identifier < 4096 else { throw Refusal(PGK_E_ARGUMENT, "PCID \(identifier): the last is 4095") }
     return [Self.write(.cr3, root | UInt64(identifier) | 1 << 63)]

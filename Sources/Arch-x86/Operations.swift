@@ -166,33 +166,41 @@ enum X86Encoders {
     EncoderDefinition("invlpg", "i32(ptr,u64,ptr,ptr)", ["address"], "INVLPG: one linear address, global pages too", function: { _, address, access, value in
       deliver(X86Unit.request(.invlpg, low: address), access, value)
     } as @convention(c) (Pointer, UInt64, Pointer, Pointer) -> Int32),
-    EncoderDefinition("invpcid", "i32(ptr,u32,u32,u64,ptr,ptr)", ["type", "pcid", "address"], "INVPCID, types 0 to 3", function: { _, type, pcid, address, access, value in
-      guard type <= 3, pcid < 4096 else { return PGK_E_ARGUMENT }
+    EncoderDefinition("invpcid", "i32(ptr,u32,u32,u64,ptr,ptr)", ["type", "pcid", "address"], "INVPCID, types 0 to 3", function: { unit, type, pcid, address, access, value in
+      guard type <= 3, pcid < 4096 else { return refuse(unit, "type \(type), PCID \(pcid): expected a type from 0 to 3 and a PCID below 4096") }
       return deliver(X86Unit.request(.invpcid, low: address, high: UInt64(type) | UInt64(pcid) << 8), access, value)
     } as @convention(c) (Pointer, UInt32, UInt32, UInt64, Pointer, Pointer) -> Int32),
-    EncoderDefinition("invept", "i32(ptr,u32,u64,ptr,ptr)", ["type", "eptp"], "INVEPT: 1 one EPT pointer, 2 all", function: { _, type, eptp, access, value in
-      guard type == 1 || type == 2 else { return PGK_E_ARGUMENT }
+    EncoderDefinition("invept", "i32(ptr,u32,u64,ptr,ptr)", ["type", "eptp"], "INVEPT: 1 one EPT pointer, 2 all", function: { unit, type, eptp, access, value in
+      guard type == 1 || type == 2 else { return refuse(unit, "type \(type): expected 1 or 2") }
       return deliver(X86Unit.request(.invept, low: eptp, high: UInt64(type)), access, value)
     } as @convention(c) (Pointer, UInt32, UInt64, Pointer, Pointer) -> Int32),
-    EncoderDefinition("invvpid", "i32(ptr,u32,u32,u64,ptr,ptr)", ["type", "vpid", "address"], "INVVPID, types 0 to 3", function: { _, type, vpid, address, access, value in
-      guard type <= 3, vpid <= 0xffff, type == 2 || vpid != 0 else { return PGK_E_ARGUMENT }
+    EncoderDefinition("invvpid", "i32(ptr,u32,u32,u64,ptr,ptr)", ["type", "vpid", "address"], "INVVPID, types 0 to 3", function: { unit, type, vpid, address, access, value in
+      guard type <= 3, vpid <= 0xffff, type == 2 || vpid != 0 else {
+        return refuse(unit, "type \(type), VPID \(vpid): expected a type from 0 to 3, and but for type 2 a VPID from 1 to 65535")
+      }
       return deliver(X86Unit.request(.invvpid, low: address, high: UInt64(type) | UInt64(vpid) << 8), access, value)
     } as @convention(c) (Pointer, UInt32, UInt32, UInt64, Pointer, Pointer) -> Int32),
     EncoderDefinition("invlpga", "i32(ptr,u64,u32,ptr,ptr)", ["address", "asid"], "INVLPGA: one linear address of an ASID", function: { _, address, asid, access, value in
       deliver(X86Unit.request(.invlpga, low: address, high: UInt64(asid) << 8), access, value)
     } as @convention(c) (Pointer, UInt64, UInt32, Pointer, Pointer) -> Int32),
-    EncoderDefinition("tlb_control", "i32(ptr,u32,u32,ptr,ptr)", ["control", "asid"], "VMRUN's TLB_CONTROL: 1 all, 3 an ASID, 7 an ASID but its global pages", function: { _, control, asid, access, value in
-      guard control == 1 || control == 3 || control == 7 else { return PGK_E_ARGUMENT }
+    EncoderDefinition("tlb_control", "i32(ptr,u32,u32,ptr,ptr)", ["control", "asid"], "VMRUN's TLB_CONTROL: 1 all, 3 an ASID, 7 an ASID but its global pages", function: { unit, control, asid, access, value in
+      guard control == 1 || control == 3 || control == 7 else { return refuse(unit, "control \(control): expected 1, 3 or 7") }
       return deliver(X86Unit.request(.tlbControl, high: UInt64(control) | UInt64(asid) << 8), access, value)
     } as @convention(c) (Pointer, UInt32, UInt32, Pointer, Pointer) -> Int32),
     register("mov_to_cr0", .cr0, "MOV to CR0"), register("mov_to_cr3", .cr3, "MOV to CR3; bit 63 keeps translations if CR4.PCIDE"),
     register("mov_to_cr4", .cr4, "MOV to CR4"), register("wrmsr_efer", .efer, "WRMSR to IA32_EFER"),
     register("wrpkru", .pkru, "WRPKRU"), register("wrmsr_pkrs", .pkrs, "WRMSR to IA32_PKRS"),
-    EncoderDefinition("read_register", "i32(ptr,u32,ptr,ptr)", ["register"], "reads a register by its number in the description", function: { _, index, access, value in
-      guard let register = Register(rawValue: Int(index)) else { return PGK_E_ARGUMENT }
+    EncoderDefinition("read_register", "i32(ptr,u32,ptr,ptr)", ["register"], "reads a register by its number in the description", function: { unit, index, access, value in
+      guard let register = Register(rawValue: Int(index)) else {
+        return refuse(unit, "register \(index): the last of the description is \(Register.allCases.count - 1)")
+      }
       return deliver(X86Unit.request(.readRegister, register: register), access, value)
     } as @convention(c) (Pointer, UInt32, Pointer, Pointer) -> Int32),
   ]
+
+  private static func refuse(_ unit: Pointer, _ reason: String) -> Int32 {
+    PagingKit.refuse(unit, Refusal(PGK_E_ARGUMENT, reason))
+  }
 
   private static func register(_ name: String, _ register: Register, _ help: String) -> EncoderDefinition {
     typealias Function = @convention(c) (Pointer, UInt64, Pointer, Pointer) -> Int32

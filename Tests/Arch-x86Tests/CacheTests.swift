@@ -218,6 +218,11 @@ private let data: UInt64 = 0x4000_0000
     try far.replaceTables()
     try far.desk.processor.special(X86Unit.request(.invlpg, low: 0x7fff_0000_0000))
     #expect(try far.isNew(0) == [true, true] && far.isNew(1) == [false, false])
+    // But an address that is not canonical makes it do nothing.
+    let none = try Two()
+    try none.replaceTables()
+    try none.desk.processor.special(X86Unit.request(.invlpg, low: 1 << 50))
+    #expect(try none.isNew(0) == [false, false])
   }
 
   @Test func `forgets what MOV to CR3, INVPCID and CR4.PGE reach`() throws {

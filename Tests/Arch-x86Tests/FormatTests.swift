@@ -110,6 +110,18 @@ import Testing
     #expect(throws: UnitError.self) { try unit.encode(format: index, level: 0, entry) }
   }
 
+  @Test func `has no large pages where the feature, or its control bit, is off`() throws {
+    var entry = pgk_entry_v1()
+    entry.kind = UInt8(PGK_ENTRY_LEAF)
+    entry.attributes = PGK_ATTRIBUTE_READ | PGK_ATTRIBUTE_EXECUTE
+    func refuses(_ format: String, _ level: Int, _ unit: Unit) -> Bool { (try? unit.encode(format: x86.formatIndex(named: format)!, level: level, entry)) == nil }
+    #expect(try refuses("2level", 1, Desk(.twoLevel).processor.unit) && !refuses("2level", 1, Desk(.twoLevel, cr4: CR.PSE).processor.unit))
+    let small = try Desk(.fourLevel, [("page1gb", "false")]).processor.unit
+    #expect(refuses("4level", 2, small) && !refuses("4level", 1, small))
+    let ept = try Desk(.fourLevel, under: .ept4, [("ept.page_2m", "false"), ("ept.page_1g", "false")]).processor.unit
+    #expect(refuses("ept4", 1, ept) && refuses("ept4", 2, ept) && !refuses("ept4", 0, ept) && !refuses("4level", 1, ept))
+  }
+
   @Test func `decodes an entry with a reserved bit as invalid, and one that is not present as absent`() throws {
     let index = x86.formatIndex(named: "4level")!
     let unit = try Desk(.fourLevel).processor.unit

@@ -77,6 +77,18 @@ import Testing
     #expect(refusal { try long.processor.set([("cr4", CR.PAE), ("efer", 0)]) }?.text.contains("ept.pdptes.2") == true)
   }
 
+  @Test func `is given no root that reaches into its other bits`() throws {
+    func message(_ kind: TableKind, _ root: UInt64) throws -> String {
+      let unit = try Desk(kind).processor.unit
+      var accesses = [pgk_access_v1](repeating: pgk_access_v1(), count: 16), values = [pgk_value_v1](repeating: pgk_value_v1(), count: 16)
+      return x86.table.pointee.os.pointee.switch_space(unit.handle, root, 0, &accesses, &values, 16) < 0 ? unit.lastMessage : ""
+    }
+    #expect(try message(.fourLevel, 0x1001).contains("root 0x1001: expected a multiple of 4096 below 2^40"))
+    #expect(try message(.fiveLevel, 1 << 40).contains("2^40") && message(.twoLevel, 1 << 32).contains("2^32"))
+    #expect(try message(.pae, 0x1010).contains("multiple of 32"))
+    #expect(try message(.pae, 0x1020) == "" && message(.fourLevel, 1 << 39) == "")
+  }
+
   @Test func `raises #GP for combinations that do not exist`() throws {
     let long = try Desk(.fourLevel), legacy = try Desk(.twoLevel)
     let gp = "general_protection"
@@ -159,24 +171,28 @@ import Testing
 
 @Suite struct `An x86 encoder` {
   /// Calls an exported encoder as a host would, through its C function.
-  private func encode(_ name: String, _ a: UInt32, _ b: UInt32, _ c: UInt64) -> Int32 {
+  private func encode(_ name: String, _ a: UInt32, _ b: UInt32, _ c: UInt64, for unit: Unit) -> Int32 {
     typealias Function = @convention(c) (UnsafeMutableRawPointer?, UInt32, UInt32, UInt64, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) -> Int32
     let encoder = x86.encoders[x86.encoderIndex(named: name)!]
     #expect(String(cString: encoder.signature) == "i32(ptr,u32,u32,u64,ptr,ptr)")
     let function = unsafeBitCast(encoder.function, to: Function.self)
     var access = pgk_access_v1(), value = pgk_value_v1()
     return withUnsafeMutablePointer(to: &access) { access in
-      withUnsafeMutablePointer(to: &value) { value in function(nil, a, b, c, access, value) }
+      withUnsafeMutablePointer(to: &value) { value in function(UnsafeMutableRawPointer(unit.handle), a, b, c, access, value) }
     }
   }
 
-  @Test func `checks its arguments`() {
+  @Test func `checks its arguments, and says what it expects`() throws {
+    let unit = try Processor().unit
+    func encode(_ name: String, _ a: UInt32, _ b: UInt32) -> Int32 { self.encode(name, a, b, 0, for: unit) }
     for type in 0...3 as ClosedRange<UInt32> {
-      #expect(encode("invpcid", type, 4095, 0) == PGK_OK && encode("invvpid", type, 0xffff, 0) == PGK_OK)
-      #expect((encode("invvpid", type, 0, 0) == PGK_OK) == (type == 2))
+      #expect(encode("invpcid", type, 4095) == PGK_OK && encode("invvpid", type, 0xffff) == PGK_OK)
+      #expect((encode("invvpid", type, 0) == PGK_OK) == (type == 2))
     }
-    #expect(encode("invpcid", 4, 0, 0) == PGK_E_ARGUMENT && encode("invpcid", 0, 4096, 0) == PGK_E_ARGUMENT)
-    #expect(encode("invvpid", 4, 1, 0) == PGK_E_ARGUMENT && encode("invvpid", 0, 0x10000, 0) == PGK_E_ARGUMENT)
+    #expect(encode("invpcid", 4, 0) == PGK_E_ARGUMENT && encode("invpcid", 0, 4096) == PGK_E_ARGUMENT)
+    #expect(unit.lastMessage.contains("PCID 4096"))
+    #expect(encode("invvpid", 4, 1) == PGK_E_ARGUMENT && encode("invvpid", 0, 0x10000) == PGK_E_ARGUMENT)
+    #expect(unit.lastMessage.contains("VPID 65536"))
   }
 
   @Test func `performs nothing: only run does`() throws {

@@ -29,12 +29,18 @@ final class DemonstrationTables {
     do {
       return try DemonstrationTables(architecture, regime, options, address, pageShift)
     } catch let refusal as ServiceError {
+      var reason = "\(refusal)"
       for option in untried(architecture, options) {
-        guard let made = try? DemonstrationTables(architecture, regime, options + [option], address, pageShift) else { continue }
-        made.origin.append("option \(option.name)=\(option.value), which the regime needs")
-        return made
+        do {
+          let made = try DemonstrationTables(architecture, regime, options + [option], address, pageShift)
+          made.origin.append("option \(option.name)=\(option.value), which the regime needs")
+          return made
+        } catch let other as ServiceError where reason == "\(refusal)" && "\(other)" != reason {
+          // What is wrong besides tells more.
+          reason = "with \(option.name)=\(option.value), \(other)"
+        } catch {}
       }
-      throw WalkError.cannotEnter(regime: string(architecture.regimes[regime].name), reason: "\(refusal)")
+      throw WalkError.cannotEnter(regime: string(architecture.regimes[regime].name), reason: reason)
     }
   }
 
