@@ -54,6 +54,7 @@ extension ElbrusUnit {
 
   /// The first word written at the beginning starts the list anew: what is not written again is out of it.
   func writeWindow(_ word: UInt64) throws(Refusal) {
+    if let before = window.before, before.count != state.pending.count { window.clear() }
     let start = window.pointer - window.written.count
     if window.pointer == 0 && window.before == nil {
       window.before = state.pending

@@ -25,6 +25,8 @@ struct VerifyCommand: ParsableCommand {
   var architecture: String?
   @Option(name: .customLong("show"), help: ArgumentHelp("Differences to print in full.", valueName: "count"))
   var mostShown = 10
+  @Flag(name: .customLong("edit-words"), help: "Scenarios edit lists by their words, as software of the architecture does, and not by verdicts.")
+  var editsByWords = false
   @OptionGroup var output: OutputOptions
   @OptionGroup var plugins: PluginOptions
 
@@ -36,7 +38,8 @@ struct VerifyCommand: ParsableCommand {
     let catalogue = plugins.load()
     if let architecture { _ = try catalogue.architecture(named: architecture) }
     let progress = Progress()
-    let options = VectorSettings(options: settings.map { ($0.name, $0.value) }, mostShown: mostShown)
+    var options = VectorSettings(options: settings.map { ($0.name, $0.value) }, mostShown: mostShown)
+    options.editsByWords = editsByWords
     Interrupt.watch()
     let start = ContinuousClock.now
     let report = VectorRunner.verify(

@@ -11,9 +11,10 @@ private let files = [
 
 private let catalogue = Catalogue.load()
 
-private func verify(_ file: String, _ options: [(name: String, value: String)] = []) -> VectorReport {
+private func verify(_ file: String, _ options: [(name: String, value: String)] = [], editsByWords: Bool = false) -> VectorReport {
   let folder = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
-  let settings = VectorSettings(options: options, workers: 1)
+  var settings = VectorSettings(options: options, workers: 1)
+  settings.editsByWords = editsByWords
   return VectorRunner.verify(files: ["\(folder)/Fixtures/vectors/\(file).jsonl.xz"], settings: settings) { name in
     try catalogue.architecture(named: name).architecture
   }
@@ -31,8 +32,10 @@ private func expectAgreement(_ report: VectorReport, cases: UInt64 = 700) {
   func `agrees with the golden vectors`(_ file: String) { expectAgreement(verify(file)) }
 
   /// Groups of operations, faults of groups, lists of intercepts, and what software makes of them, step by step.
-  @Test(arguments: [("elbrus-scenarios", 303)])
-  func `agrees with the scenarios`(_ file: String, _ cases: UInt64) { expectAgreement(verify(file), cases: cases) }
+  @Test(arguments: [("elbrus-scenarios", 303)], [false, true])
+  func `agrees with the scenarios, by verdicts and by the words of the list`(_ set: (file: String, cases: UInt64), _ editsByWords: Bool) {
+    expectAgreement(verify(set.file, editsByWords: editsByWords), cases: set.cases)
+  }
 
   @Test(arguments: files.filter { $0.hasPrefix("x86") })
   func `agrees with them too when accessed bits are set on the way down`(_ file: String) {

@@ -319,3 +319,25 @@ private let good = #"""
     #expect(report.cases == 1)
   }
 }
+
+@Suite struct `A damaged file of scenarios` {
+  @Test(arguments: 0..<12 as Range<UInt64>)
+  func `ends in counts and messages`(_ seed: UInt64) throws {
+    let whole = try content(of: repositoryFile("Tests/Fixtures/vectors/elbrus-scenarios.jsonl.xz"))
+    let lines = whole.split(separator: UInt8(ascii: "\n"))
+    var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
+    func random(_ bound: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(state >> 33) % bound
+    }
+    let catalogue = Catalogue.load()
+    for _ in 0..<20 {
+      var line = Array(lines[1 + random(lines.count - 1)])
+      for _ in 0..<(1 + random(3)) { line[random(line.count)] = Array("0123456789abcdefx{}[],:\"".utf8)[random(24)] }
+      let report = withFile(Array(lines[0]) + [10] + line + [10]) { path in
+        VectorRunner.verify(files: [path], settings: VectorSettings(workers: 1)) { try catalogue.architecture(named: $0).architecture }
+      }
+      #expect(report.cases + report.unsupported.values.reduce(0, +) + UInt64(report.failures.count) == 1)
+    }
+  }
+}

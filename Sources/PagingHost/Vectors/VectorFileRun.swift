@@ -67,7 +67,8 @@ struct VectorFileRun {
     _ first: LinesOfBlock
   ) throws {
     var decoder = VectorCaseDecoder(names: names, units: units, memory: memory, kind: header.kind)
-    var cases = ScenarioRun(file: report.file, names: names, memory: memory, mostShown: settings.mostShown)
+    var cases = ScenarioRun(
+      file: report.file, names: names, memory: memory, mostShown: settings.mostShown, editsByWords: settings.editsByWords)
     defer { (report.accesses, report.differences, report.shown) = (cases.accesses, cases.differences, cases.shown) }
     var lines = first
     repeat {

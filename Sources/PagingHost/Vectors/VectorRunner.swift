@@ -10,6 +10,9 @@ public struct VectorSettings: Sendable {
   /// Differences that are kept in full.
   public var mostShown: Int
 
+  /// Scenarios edit lists by their words, as software of the architecture does, and not by verdicts.
+  public var editsByWords = false
+
   public init(options: [(name: String, value: String)] = [], workers: Int? = nil, mostShown: Int = 10) {
     self.options = options
     self.workers = workers ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))

@@ -188,7 +188,10 @@ private func setObservation(_ t: inout pgk_arch_v1) {
       box.model.restoreRegisters(type(of: box.model).definition.registers.map(\.preset))
       state.engine.reservation.pointee = .max
     }
-    if what & PGK_RESET_PENDING != 0 { (state.pending, state.reflected) = ([], []) }
+    if what & PGK_RESET_PENDING != 0 {
+      (state.pending, state.reflected) = ([], [])
+      box.model.didList()
+    }
     return PGK_OK
   }
   t.dump = { unit, index, list, capacity in

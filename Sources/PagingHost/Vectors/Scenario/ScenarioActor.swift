@@ -5,6 +5,8 @@ import PagingKit
 struct ScenarioActor {
   let names: ScenarioNames
   let memory: any VectorMemory
+  /// An edit reads the words of the list, changes them, and writes back what stays; otherwise it gives answers.
+  var editsByWords = false
 
   func perform(
     _ action: JSONValue, _ machine: inout ScenarioMachine, _ state: inout ScenarioState
@@ -18,6 +20,7 @@ struct ScenarioActor {
       case "write": try write(value, &state)
       case "reg": try load(value, &machine, &state)
       case "reexec": try machine.reexecute(Int(truncatingIfNeeded: try value.number("reexec")))
+      case "edit" where editsByWords: try edit(value, &machine)
       case "edit": machine.answer(try ScenarioEdit(names: names).verdicts(value, machine.list))
       case "glaunch": machine.resume(try ScenarioEdit(names: names).decided(value["answered"], machine.list))
       case "info_read": try machine.readList(Int(truncatingIfNeeded: min(try value.number("info_read"), 1 << 12)))
@@ -25,6 +28,17 @@ struct ScenarioActor {
       default: try perform(name.string, value, kind: action["kind"] ?? value["kind"], &machine)
       }
     }
+  }
+
+  private func edit(_ edits: JSONValue, _ machine: inout ScenarioMachine) throws(CaseProblem) {
+    let list = machine.list
+    let changed = try ScenarioEdit(names: names).edited(edits, list)
+    // What is not there cannot be written.
+    if changed.isEmpty { return machine.answer(try ScenarioEdit(names: names).verdicts(edits, list)) }
+    try machine.perform("ptr_read")
+    try machine.readList(list.count * names.architecture.words.count)
+    try machine.perform("ptr_read")
+    try machine.write(changed)
   }
 
   private func runGroup(_ action: JSONValue, _ machine: inout ScenarioMachine) throws(CaseProblem) {

@@ -7,6 +7,8 @@ struct ScenarioCheck {
   let memory: any VectorMemory
   /// Where the guest runs when nothing has stopped it: "native" or "guest".
   let home: String
+  /// The mark of an answer is software's own: words alone do not show one that changes nothing.
+  var comparesAnswers = true
 
   func check(_ expect: JSONValue, _ machine: ScenarioMachine, _ state: inout ScenarioState) throws(CaseProblem) -> ScenarioFindings {
     guard expect.kind == .object else { throw VectorCaseDecoder.malformed("an object at \"expect\"", expect) }

@@ -24,6 +24,24 @@ struct ScenarioEdit {
     return verdicts
   }
 
+  /// The items that stay, with their words as the edits say.
+  func edited(_ edits: JSONValue, _ list: [pgk_listed_v1]) throws(CaseProblem) -> [pgk_listed_v1] {
+    var kept: [pgk_listed_v1?] = list
+    for edit in edits.elements {
+      let item = Int(truncatingIfNeeded: try edit["item"]?.number("item") ?? .max)
+      guard list.indices.contains(item) else { throw .malformed(expected: "an item from 0 to \(list.count - 1)", found: edit.quotedText) }
+      if edit["delete"] != nil { kept[item] = nil }
+      guard let set = edit["set"], var words = kept[item] else { continue }
+      for (name, value) in set.members {
+        let isName = value.kind == .string && value.unsigned == nil
+        let number = isName ? try names.outcome(value.string).number : try value.number(name.string)
+        try names.field(name.string).set(number, in: &words)
+      }
+      kept[item] = words
+    }
+    return kept.compactMap { $0 }
+  }
+
   /// Data for a read is its result, for anything else what is done instead. Another code without data names the fault
   /// that the guest shall see.
   private func verdict(_ set: JSONValue, _ item: pgk_listed_v1) throws(CaseProblem) -> pgk_verdict_v1 {

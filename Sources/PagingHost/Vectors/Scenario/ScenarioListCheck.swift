@@ -40,7 +40,7 @@ extension ScenarioCheck {
           "\(what) \(i), \(String(cString: names.architecture.words[word].name))", part.value(in: old).map(hex) ?? "none",
           part.value(in: new).map(hex) ?? "none")
       }
-      findings.add("\(what) \(i), answered", "\(isAnswered(old))", "\(isAnswered(new))")
+      if comparesAnswers { findings.add("\(what) \(i), answered", "\(isAnswered(old))", "\(isAnswered(new))") }
     }
   }
 
@@ -78,7 +78,7 @@ extension ScenarioCheck {
         findings.add(quantity, hex(expected & bits), isThere ? part.value(in: item).map { hex($0 & bits) } ?? "none" : "none")
       }
     }
-    findings.add("\(what), answered", "\(answered)", "\(isAnswered(item))")
+    if comparesAnswers { findings.add("\(what), answered", "\(answered)", "\(isAnswered(item))") }
   }
 
   /// A number, or an outcome that stands for one.

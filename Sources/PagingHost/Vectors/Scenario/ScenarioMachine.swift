@@ -198,6 +198,16 @@ struct ScenarioMachine {
     }
   }
 
+  /// Writes the words of items into a list that has been read.
+  mutating func write(_ items: [pgk_listed_v1]) throws(CaseProblem) {
+    for item in items {
+      for word in names.architecture.words.indices where refusal == nil {
+        try perform("info_write", argument: WordPart(word: word).value(in: item) ?? 0)
+      }
+    }
+    value = nil
+  }
+
   /// Writes items of the last reading back.
   mutating func writeList(_ items: [Int]) throws(CaseProblem) {
     let width = names.architecture.words.count
