@@ -77,7 +77,7 @@ struct RandomRun {
     return nil
   }
 
-  private func registers(_ p: JudgedProcessor) -> [(String, UInt64)] {
+  func registers(_ p: JudgedProcessor) -> [(String, UInt64)] {
     var list: [(String, UInt64)] = [
       ("cr0", p.cr0), ("cr3", p.cr3), ("cr4", p.cr4), ("efer", p.efer), ("rflags", p.rflags), ("pkru", p.pkru), ("pkrs", p.pkrs),
     ]
