@@ -52,8 +52,8 @@ struct NativeRegime<Format: ElbrusFormat>: Regime {
     return WalkStart(table: address >= p.osBase ? p.osRoot : p.userRoot, level: Format.radix.levelCount &- 1)
   }
 
-  @inline(__always) func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {
-    Walker<Format, PhysicalTables>.prefetch(address, from: root(of: address), controls, memory)
+  @inline(__always) func prefetch(_ address: UInt64, _ memory: PhysicalMemory, _ before: inout PrefetchedTable) {
+    Walker<Format, PhysicalTables>.prefetch(address, from: root(of: address), controls, memory, &before)
   }
 
   /// A glance gives most answers: every entry is there and marked. Anything else is walked in full.

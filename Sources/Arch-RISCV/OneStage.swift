@@ -22,42 +22,74 @@ struct OneStage<Format: RISCVFormat>: Regime {
     rights.first(collected, access)
   }
 
-  @inline(__always) func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {
+  @inline(__always) func prefetch(_ address: UInt64, _ memory: PhysicalMemory, _ before: inout PrefetchedTable) {
     let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
-    Walker<Format, PhysicalTables>.prefetch(address, from: top, controls, memory)
+    Walker<Format, PhysicalTables>.prefetch(address, from: top, controls, memory, &before)
   }
 
   @inline(__always)
-  func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
-    from _: WalkStart?
-  ) -> WalkResult {
-    let start = FirstWalk<Format, PhysicalTables>.start(root, address, context, caches)
-    if !Observer.isWatching && !caches.hasEntries {
-      var quiet = QuietMemory(memory)
-      let seen = Glance<Format>(
-        address, from: start, isWritten: access.isWrite, controls, &quiet)
-      if seen.isPlain && caches.permissions.permits(seen.rights, access) {
-        caches.prefix.fill(address, context, from: start, seen)
-        var result = WalkResult()
-        result.output = seen.output
-        result.pageShift = seen.pageShift
-        result.level = UInt8(truncatingIfNeeded: seen.level)
-        result.reads = quiet.reads
-        return settled(result, seen.rights, address, access, caches, memory, observer)
-      }
+  func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool {
+    if caches.hasEntries { return false }
+    let from = FirstWalk<Format, PhysicalTables>.start(root, address, context, caches)
+    var quiet = QuietMemory(memory)
+    let seen = Glance<Format>(address, from: from, isWritten: access.isWrite, controls, &quiet)
+    guard seen.isPlain, take(seen, access, caches, memory, &result) else {
+      start = from
+      return false
     }
-    return walkInFull(from: start, address, access, caches, memory, observer)
+    if caches.hasPrefix { caches.prefix.fill(address, context, from: from, seen) }
+    result.reads = quiet.reads
+    return true
+  }
+
+  @inline(__always) static var hasApproach: Bool { true }
+
+  @inline(__always) func approach(_ address: UInt64, _ memory: PhysicalMemory) -> Approach? {
+    let top = WalkStart(table: root, level: Format.radix.levelCount &- 1)
+    return Approach.find(address, from: top, Format.self, controls, memory)
+  }
+
+  @inline(__always)
+  func arrive(
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ result: inout WalkResult
+  ) -> Bool {
+    guard let seen = approach.arrive(address, isWritten: access.isWrite, Format.self, controls),
+      take(seen, access, caches, memory, &result)
+    else { return false }
+    result.reads = approach.reads &+ 1
+    return true
+  }
+
+  /// What a plain walk found, if its rights suffice and all of its page is memory.
+  @inline(__always)
+  private func take(
+    _ seen: Glance<Format>, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ result: inout WalkResult
+  ) -> Bool {
+    let pageSize: UInt64 = 1 &<< seen.pageShift
+    guard caches.permissions.permits(seen.rights, access), seen.output & controls.tooWide == 0,
+      memory.exists(seen.output & ~(pageSize &- 1), byteCount: pageSize)
+    else { return false }
+    result.output = seen.output
+    result.pageShift = seen.pageShift
+    result.level = UInt8(truncatingIfNeeded: seen.level)
+    result.isGlobal = !seen.rights.has(.notGlobal)
+    result.rights = seen.rights.intersection(.firstStage)
+    return true
   }
 
   /// The walk with all that may be needed: refusals, A and D to be set, another writer in between.
   @inline(never)
-  private func walkInFull<Observer: WalkObserver>(
-    from start: WalkStart, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
-    _ observer: Observer
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from known: WalkStart?
   ) -> WalkResult {
     var tables = PhysicalTables(memory, caches, stage: 1, hole: .fault)
-    var start = start
+    var start = known ?? FirstWalk<Format, PhysicalTables>.start(root, address, context, caches)
     var attempt = 0
     while true {
       var descent = FirstWalk<Format, PhysicalTables>.descend(from: start, address, access, controls, context, caches, &tables, observer)

@@ -27,9 +27,9 @@ import PagingKit
   }
 
   @inline(__always) @usableFromInline
-  func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {
+  func prefetch(_ address: UInt64, _ memory: PhysicalMemory, _ before: inout PrefetchedTable) {
     guard let root = first.start(address) else { return }
-    Walker<Format, PhysicalTables>.prefetch(address, from: root, first.controls, memory)
+    Walker<Format, PhysicalTables>.prefetch(address, from: root, first.controls, memory, &before)
   }
 
   @inline(__always) @usableFromInline
@@ -61,7 +61,8 @@ import PagingKit
 
   @inline(__always) @usableFromInline
   func arrive(
-    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ result: inout WalkResult
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ result: inout WalkResult
   ) -> Bool {
     guard let seen = approach.arrive(address, isWritten: access.isWrite, Format.self, first.controls),
       first.permits(seen, access, caches)

@@ -61,6 +61,8 @@
     @usableFromInline let sizes: PageSizes
     /// Bit n: an entry of size class n has been put in since the TLB was empty.
     @usableFromInline var classes: UInt8 = 0
+    /// An entry of all spaces may be there.
+    @usableFromInline var hasGlobal = false
   }
 
   public init(_ array: AssociativeArray, sizes: PageSizes) {
@@ -80,6 +82,12 @@
 
   /// No large page has been put in since the TLB was empty.
   @inlinable @inline(__always) public var holdsSmallestOnly: Bool { pages.pointee.classes <= 1 }
+
+  /// An entry of all spaces may have been put in since the TLB was empty.
+  @inlinable @inline(__always) var mayHoldGlobal: Bool {
+    get { pages.pointee.hasGlobal }
+    nonmutating set { pages.pointee.hasGlobal = newValue }
+  }
 
   /// Puts a word in whose tag is made already.
   @inlinable @inline(__always) func insert(key: UInt64, sizeClass: Int, _ word: CachedWord) {
@@ -171,6 +179,7 @@
   public func removeAll() {
     array.removeAll()
     pages.pointee.classes = 0
+    pages.pointee.hasGlobal = false
   }
 
   public func snapshot() -> [UInt64] { [UInt64(pages.pointee.classes)] + array.snapshot() }
@@ -179,6 +188,7 @@
 
   public func restore(_ list: ArraySlice<UInt64>) {
     pages.pointee.classes = UInt8(truncatingIfNeeded: list.first ?? 0)
+    pages.pointee.hasGlobal = true
     array.restore(list.dropFirst())
   }
 }

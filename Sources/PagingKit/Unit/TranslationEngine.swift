@@ -171,7 +171,7 @@ public protocol TranslationTarget {
         let access = accesses + i
         let address = regime.untagged(access.pointee.address, access.pointee)
         var result = WalkResult()
-        if let approach = approaches[i &- start], regime.arrive(approach, address, access.pointee, caches, &result) {
+        if let approach = approaches[i &- start], regime.arrive(approach, address, access.pointee, caches, memory, &result) {
           counters.pointee.references &+= 1
           counters.pointee.walks &+= 1
           counters.pointee.tlbMisses &+= 1
@@ -215,7 +215,7 @@ public protocol TranslationTarget {
   @inlinable static var lookAhead: Int { 16 }
 
   /// Addresses that lie closer together have tables small enough to be in the processor's caches anyway.
-  @inlinable static var smallSpan: UInt64 { 4 &<< 30 }
+  @inlinable static var smallSpan: UInt64 { 128 &<< 20 }
 
   @inline(never) @inlinable
   func prefetch<R: Regime>(_ regime: R, _ accesses: UnsafePointer<pgk_access_v1>, from first: Int, to end: Int) {
@@ -226,7 +226,8 @@ public protocol TranslationTarget {
       high = max(high, accesses[i].address)
     }
     if high &- low < Self.smallSpan { return }
-    for i in first..<end { regime.prefetch(regime.untagged(accesses[i].address, accesses[i]), memory) }
+    var before = PrefetchedTable()
+    for i in first..<end { regime.prefetch(regime.untagged(accesses[i].address, accesses[i]), memory, &before) }
   }
 
   @inlinable func faulted(_ i: Int, _ address: UInt64, _ result: pgk_result_v1) -> EngineEnd {
@@ -307,7 +308,7 @@ public protocol TranslationTarget {
       let shift = first.sizes.shift(ofClass: 0)
       let key = address &>> shift
       let tag = PageTag(address, shift: shift, sizeClass: 0, context: spaces.own).bits
-      let alternative = tag &- spaces.own.bits &+ spaces.global.bits
+      let alternative = first.mayHoldGlobal || parts.l2.mayHoldGlobal ? tag &- spaces.own.bits &+ spaces.global.bits : tag
       if first.array.find(key: key, tag: tag, alternative: alternative, &found) {
         hits &+= 1
       } else if parts.l2.array.find(key: key, tag: tag, alternative: alternative, &found) {
@@ -361,6 +362,7 @@ public protocol TranslationTarget {
     let shift = l2.sizes.shift(ofClass: sizeClass)
     let own = PageTag(address, shift: shift, sizeClass: UInt64(truncatingIfNeeded: sizeClass), context: spaces.own)
     let isOwn = spaces.own == spaces.global || l2.array.find(key: address &>> shift, tag: own.bits, &again)
+    if !isOwn { first.mayHoldGlobal = true }
     first.insert(address, sizeClass: sizeClass, isOwn ? spaces.own : spaces.global, Translation(bits: found))
   }
 
@@ -463,6 +465,10 @@ public protocol TranslationTarget {
       address, shift: shift, sizeClass: UInt64(truncatingIfNeeded: sizeClass),
       context: result.isGlobal ? spaces.global : spaces.own)
     let word = CachedWord(tag: tag.bits, payload: translation.bits)
+    if result.isGlobal {
+      first.mayHoldGlobal = true
+      caches.l2.mayHoldGlobal = true
+    }
     first.insert(key: address &>> shift, sizeClass: sizeClass, word)
     caches.l2.insert(key: address &>> shift, sizeClass: sizeClass, word)
   }

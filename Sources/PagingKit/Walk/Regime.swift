@@ -61,7 +61,7 @@ public protocol Regime {
   func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool
 
   /// Asks the processor for what a walk of the address will read last; a hint that changes and counts nothing.
-  func prefetch(_ address: UInt64, _ memory: PhysicalMemory)
+  func prefetch(_ address: UInt64, _ memory: PhysicalMemory, _ before: inout PrefetchedTable)
 
   /// The usual walk, if this is one: entries that are there and marked, and rights that suffice. It may look walk caches
   /// up, leaving in `start` where a walk in full then goes on, but changes nothing else unless it returns true.
@@ -78,7 +78,8 @@ public protocol Regime {
 
   /// The rest of that walk, with rights that suffice, or false.
   func arrive(
-    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ result: inout WalkResult
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ result: inout WalkResult
   ) -> Bool
 
   /// Translates after a TLB miss, or when a cached entry does not suffice: tables, rights, flags, final address. `start` is
@@ -94,7 +95,8 @@ extension Regime {
   @inlinable @inline(__always) public func approach(_ address: UInt64, _ memory: PhysicalMemory) -> Approach? { nil }
   @inlinable @inline(__always)
   public func arrive(
-    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ result: inout WalkResult
+    _ approach: Approach, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
+    _ result: inout WalkResult
   ) -> Bool { false }
 
   @inlinable @inline(__always)
@@ -106,7 +108,7 @@ extension Regime {
   @inlinable @inline(__always) public static var hasKeys: Bool { false }
   @inlinable @inline(__always) public static var isUntranslated: Bool { false }
   @inlinable @inline(__always) public static var stageCount: UInt8 { 1 }
-  @inlinable @inline(__always) public func prefetch(_ address: UInt64, _ memory: PhysicalMemory) {}
+  @inlinable @inline(__always) public func prefetch(_ address: UInt64, _ memory: PhysicalMemory, _ before: inout PrefetchedTable) {}
   @inlinable @inline(__always) public func untagged(_ address: UInt64, _ access: pgk_access_v1) -> UInt64 { address }
   @inlinable @inline(__always)
   public func keyForbids(_ rights: Rights, attributes: UInt8, _ access: pgk_access_v1) -> Bool { false }

@@ -52,6 +52,17 @@ public import CPagingKit
   @inlinable @inline(__always) public init() {}
 }
 
+/// The last but one table that a look-ahead came through, for all addresses with the same upper bits.
+@frozen public struct PrefetchedTable: Sendable {
+  public var prefix: UInt64
+  public var table: UInt64
+
+  @inlinable @inline(__always) public init(prefix: UInt64 = .max, table: UInt64 = 0) {
+    self.prefix = prefix
+    self.table = table
+  }
+}
+
 /// The way from a root to a leaf in one format and one memory.
 @frozen public enum Walker<Format: PageTableFormat, Memory: TableMemory> {
   /// Goes down until a leaf, an absent entry or a refusal. Judges no rights and, but for formats that mark while
@@ -155,14 +166,21 @@ public import CPagingKit
     return true
   }
 
-  /// Asks the processor for the last table's entry of an address that will be walked soon: goes down through present
-  /// entries without a check, and changes and counts nothing.
+  /// Asks the processor for the last table's entry of an address that will be walked soon: goes down through plain entries,
+  /// from the last but one table of the address before if that serves this one too, and changes and counts nothing.
   @inlinable @inline(__always)
-  public static func prefetch(_ input: UInt64, from start: WalkStart, _ controls: Format.Controls, _ memory: PhysicalMemory) {
-    var table = start.table
-    if Format.radix.levelCount > 4 && !passThrough(4, input, controls, memory, &table) { return }
-    if Format.radix.levelCount > 3 && !passThrough(3, input, controls, memory, &table) { return }
-    if Format.radix.levelCount > 2 && start.level >= 2 && !passThrough(2, input, controls, memory, &table) { return }
+  public static func prefetch(
+    _ input: UInt64, from start: WalkStart, _ controls: Format.Controls, _ memory: PhysicalMemory, _ before: inout PrefetchedTable
+  ) {
+    let prefix = Format.radix.levelCount > 2 ? input &>> Format.radix.shift(2) : 0
+    var table = before.table
+    if prefix != before.prefix {
+      table = start.table
+      if Format.radix.levelCount > 4 && !passThrough(4, input, controls, memory, &table) { return }
+      if Format.radix.levelCount > 3 && !passThrough(3, input, controls, memory, &table) { return }
+      if Format.radix.levelCount > 2 && start.level >= 2 && !passThrough(2, input, controls, memory, &table) { return }
+      before = PrefetchedTable(prefix: prefix, table: table)
+    }
     if !passThrough(1, input, controls, memory, &table) { return }
     if let pointer = memory.fastPointer(table &+ Format.radix.offset(of: input, at: 0)) { pgk_prefetch(pointer) }
   }
@@ -174,7 +192,7 @@ public import CPagingKit
     guard let pointer = memory.fastPointer(table &+ Format.radix.offset(of: input, at: level)) else { return false }
     let bits = Format.radix.entryBytes == 8
       ? pointer.load(as: UInt64.self) : UInt64(truncatingIfNeeded: pointer.load(as: UInt32.self))
-    guard case .table(let next) = Format.step(Entry(bits), at: level, controls) else { return false }
+    guard case .table(let next) = Format.plainStep(Entry(bits), at: level, isWritten: false, controls) else { return false }
     table = next
     return true
   }
