@@ -118,7 +118,9 @@ final class ElbrusUnit: UnitModel {
       var (access, selection) = qualified(batch.accesses[i], batch.values?[i] ?? pgk_value_v1())
       let one = Batch(accesses: &access, values: batch.values.map { $0 + i }, results: batch.results + i)
       var stop: EngineEnd
-      if let observer {
+      if isPhysicalIntercepted(batch.accesses[i], batch.values?[i]) {
+        stop = physicalIntercept(access)
+      } else if let observer {
         stop = run(one, 0, 1, selection, watching(observer, access: batch.accesses[i]))
       } else {
         stop = run(one, 0, 1, selection, NoObserver())
@@ -161,6 +163,22 @@ final class ElbrusUnit: UnitModel {
     guard qualifier.isLock(access, iset: model.iset) else { return (access, selection) }
     access.kind = UInt8(PGK_LOAD_LOCKED)
     return (access, selection)
+  }
+
+  /// VIRT_CTRL_MU.pma: a guest's access with a physical address leaves it, whatever the GP tables say.
+  private func isPhysicalIntercepted(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> Bool {
+    isGuest && values[RegisterIndex.virtualControl] & VirtualControl.physicalAccess != 0 && !access.isFetch
+      && qualifier(of: access, value ?? pgk_value_v1()).isPhysical
+  }
+
+  private func physicalIntercept(_ access: pgk_access_v1) -> EngineEnd {
+    var fault = WalkFault(.none, stage: 2)
+    fault.guestPhysical = access.address & UntranslatedGuest.addressMask
+    fault.hasGuestPhysical = true
+    state.engine.caches.fault.pointee = fault
+    var end = EngineEnd(0, .fault)
+    end.faultAddress = access.address
+    return end
   }
 
   /// A guest's physical addresses are guest-physical ones while GP tables are in use.

@@ -51,7 +51,7 @@ extension ElbrusUnit {
     listed.guest_physical = fault.guestPhysical
     listed.flags |= UInt8(PGK_LISTED_HAS_GUEST_PHYSICAL)
     if fault.purpose == .final { listed.flags |= UInt8(PGK_LISTED_FINAL_ADDRESS) }
-    condition[ConditionWord.fault_type] = FaultTable.secondStage(fault.reason).faultType
+    condition[ConditionWord.fault_type] = fault.reason == .none ? 0 : FaultTable.secondStage(fault.reason).faultType
   }
 
   /// Whether the guest's own tables refuse as well, hardware cannot know: it never sees them.

@@ -179,6 +179,13 @@ extension ElbrusUnit {
 
   private static func bytes(_ count: UInt64) -> UInt64 { count >= 8 ? .max : (1 << (8 * count)) - 1 }
 
+  var commitsBeforeFault: Bool { model.commitsBeforeFault }
+
+  /// Behind an item that goes to the guest: all, or the innocent neighbours alone.
+  func follows(_ listed: pgk_listed_v1) -> Bool {
+    !isGuest || model.followsAll || UInt32(listed.class_) == PGK_CLASS_COLLATERAL
+  }
+
   // MARK: Room
 
   /// A guest's group that the list could not hold is not begun.

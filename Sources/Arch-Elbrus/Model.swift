@@ -13,6 +13,10 @@ struct ElbrusModel: Sendable {
   /// Whether VIRT_CTRL_MU knows of TRAP_POINT, PID, PID2, OS_VAB and HW0.
   enum OtherRegisters { case dbg1, never }
   let otherRegisters: OtherRegisters
+  /// What stands before a fault in its group has its effect.
+  let commitsBeforeFault: Bool
+  /// Behind an item that goes to the guest everything does, not only innocent neighbours.
+  let followsAll: Bool
 
   init(_ options: OptionValues) {
     iset = Int(options.integer("iset"))
@@ -21,6 +25,8 @@ struct ElbrusModel: Sendable {
     let order = options.choice("fault_order")
     isPresentFirst = order.hasPrefix("P-V")
     isWriteFirst = order.hasSuffix("W-PV-NON_EX")
+    commitsBeforeFault = options.choice("commit_before_fault") == "all"
+    followsAll = options.choice("follow") == "all"
     otherRegisters = options.choice("register_classes") == "dbg1" ? .dbg1 : .never
   }
 
@@ -51,6 +57,15 @@ struct ElbrusModel: Sendable {
       "fault_order", .policy,
       .choice("V-P-PV-W-NON_EX", of: ["V-P-PV-W-NON_EX", "V-P-W-PV-NON_EX", "P-V-PV-W-NON_EX", "P-V-W-PV-NON_EX"]),
       "which check comes first; hardware priority is not published"),
+    Option(
+      "commit_before_fault", .policy, .choice("all", of: ["all", "none"]),
+      "operations before the first fault of a group have their effect, or are dropped with the rest; not published"),
+    Option(
+      "follow", .policy, .choice("all", of: ["all", "forced-only"]),
+      "behind an item that goes to the guest every item goes there unperformed, or FORCED ones alone and others are finished; not published"),
+    Option(
+      "list_overflow", .policy, .choice("refuse", of: ["refuse"]),
+      "a guest's group of more than 11 operations is not begun; what hardware does is not published"),
     Option(
       "register_classes", .policy, .choice("dbg1", of: ["dbg1", "never"]),
       "the class of TRAP_POINT, PID, PID2, OS_VAB and HW0 in VIRT_CTRL_MU, or none; not published"),

@@ -104,6 +104,14 @@ private func verdict(_ kind: UInt32, _ low: UInt64 = 0) -> Verdict { WideUnit.ve
     #expect(try scene.register("trap_count") == 0 && scene.register("exc_data_page") == 0)
   }
 
+  @Test func `of a physical address comes by its own flag, with the address as it is`() throws {
+    let scene = try GuestScene(control: 1 << 16)
+    try scene.unit.run([.load(guestPage + 8, to: 1, mas: 1)])
+    #expect(scene.unit.codes == ["GPA_DATA"] && scene.unit.items[0].words.1 == guestPage + 8 && scene.unit.items[0].faultType == 0)
+    try scene.unit.resume([0: verdict(PGK_VERDICT_COMPLETE, 5)])
+    #expect(scene.unit[1] == 5)
+  }
+
   @Test func `of a device store is deleted: memory is never touched (25)`() throws {
     let scene = try GuestScene()
     scene.hole(0)
@@ -282,6 +290,27 @@ private func verdict(_ kind: UInt32, _ low: UInt64 = 0) -> Verdict { WideUnit.ve
     try scene.unit.resume([0: WideUnit.guestFault(items[0], 1 << 10), 2: WideUnit.guestFault(items[2], 1 << 9)])
     #expect(try scene.unit.records().map(\.faultType) == [1 << 10, 0, 1 << 9])
     #expect(try scene.register("exc_data_page") == 1)
+  }
+
+  @Test func `takes FORCED items alone along by the other policy, and the rest is finished`() throws {
+    let scene = try GuestScene(control: 1 << 15, [("follow", "forced-only")])
+    scene.unmap(0)
+    try scene.unit.run([.load(address, to: 1), .store(address + 0x1000, 5), .writeRegister(0x0e, 3, channel: 3)])
+    #expect(scene.unit.codes == ["FORCED_GVA", "FORCED", "WRITE_MU"])
+    try scene.unit.resume()
+    #expect(try scene.register("trap_count") == 6 && scene.register("hw0") == 3 && scene.word(1) == 0)
+  }
+
+  @Test func `drops what stands before it as well by the other policy`() throws {
+    let scene = try GuestScene([("commit_before_fault", "none")])
+    scene.hole(1)
+    try scene.unit.run([.store(address, 9), .load(address + 0x1000, to: 1)])
+    #expect(scene.unit.codes == ["FORCED", "GPA_DATA"] && scene.word(0) == 0)
+    scene.put(1)
+    try scene.unit.resume()
+    #expect(scene.word(0) == 9 && scene.unit.writes[1] == 1)
+    try scene.unit.run([.store(address, 10), .load(address + 0x1000, to: 1)])
+    #expect(scene.unit.items.isEmpty && scene.word(0) == 10)
   }
 
   @Test func `met while the list is finished takes the rest along`() throws {

@@ -16,11 +16,25 @@ extension UnitModel {
         if start > 0 { return start }
         throw error
       }
+      if !commitsBeforeFault && listWhole(batch, from: start, to: end) { return end }
       let done = try runAccesses(batch, from: start, to: end)
       if done < end || !state.pending.isEmpty { return done }
       start = end
     }
     return count
+  }
+
+  /// A group with a fault anywhere is dropped as a whole; false if it has none.
+  private func listWhole(_ batch: Batch, from start: Int, to end: Int) -> Bool {
+    let list = (start..<end).map { neighbour(batch.accesses[$0], batch.values?[$0]) }
+    guard list.contains(where: { $0.class_ != UInt8(PGK_CLASS_COLLATERAL) }) else { return false }
+    for (i, listed) in zip(start..<end, list) {
+      append(listed)
+      batch.results[i] = pgk_result_v1()
+      batch.results[i].outcome = UInt8(PGK_OUTCOME_LISTED)
+    }
+    didList()
+    return true
   }
 
   private func endOfGroup(_ batch: Batch, from start: Int, count: Int) -> Int {

@@ -158,8 +158,19 @@ extension UnitModel {
     }
   }
 
-  /// Delivers an item to the guest, and with it what follows, which is not performed.
+  /// Delivers an item to the guest, and with it what follows, which is not performed. What does not follow is finished then.
   private func reflect(_ items: ArraySlice<PendingOperation>, _ completions: inout [pgk_completion_v1]) {
+    let going = items.indices.filter { $0 == items.startIndex || goes(items[$0]) }
+    deliver(going.map { items[$0] }[...], &completions)
+    guard going.count < items.count else { return }
+    completions += finish(items.indices.filter { !going.contains($0) }.map { items[$0] })
+  }
+
+  private func goes(_ item: PendingOperation) -> Bool {
+    UInt32(item.answer?.kind ?? 0) == PGK_VERDICT_REFLECT || item.listed.class_ == UInt8(PGK_CLASS_GUEST_FAULT) || follows(item.listed)
+  }
+
+  private func deliver(_ items: ArraySlice<PendingOperation>, _ completions: inout [pgk_completion_v1]) {
     state.reflected = []
     for (i, item) in zip(items.indices, items) {
       var listed = item.listed

@@ -98,6 +98,10 @@ public protocol UnitModel: AnyObject {
 
   /// Refuses a group that the architecture cannot hold, before anything of it is begun. Asked where groups are marked.
   func admit(_ batch: Batch, from first: Int, to end: Int) throws(Refusal)
+  /// Whether what stands before a fault in its group has its effect; otherwise it is dropped with the rest.
+  var commitsBeforeFault: Bool { get }
+  /// Whether an item that could be finished goes to the guest with one in front of it.
+  func follows(_ listed: pgk_listed_v1) -> Bool
   /// Code and words of an innocent neighbour.
   func describeInnocent(_ listed: inout pgk_listed_v1)
   /// The parts in which the architecture lists an access.
@@ -153,6 +157,8 @@ extension UnitModel {
   public func judgeNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1?) -> EngineEnd? { nil }
   public func judgeSpecialNeighbour(_ access: pgk_access_v1, _ value: pgk_value_v1) -> pgk_listed_v1? { nil }
   public func admit(_ batch: Batch, from first: Int, to end: Int) throws(Refusal) {}
+  public var commitsBeforeFault: Bool { true }
+  public func follows(_ listed: pgk_listed_v1) -> Bool { true }
   public func describeInnocent(_ listed: inout pgk_listed_v1) {}
   public func parts(of listed: pgk_listed_v1) -> [pgk_listed_v1] { [listed] }
   public func didList() {}
