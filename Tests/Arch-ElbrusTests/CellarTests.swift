@@ -105,7 +105,7 @@ private struct CellarBench {
 }
 
 @Suite struct `The trap cellar` {
-  @Test func `gets a store that misses, with its data in the lanes of memory, and memory shows it once when it is performed again`() throws {
+  @Test func `gets a store that misses, with its data in the lanes of memory, and memory shows it once when it is performed again (1)`() throws {
     let c = try CellarBench()
     c.unmap(0)
     #expect(try c.run([CellarBench.store(address + 5, size: 1, 0xbeef)])[0].outcome == "listed")
@@ -125,7 +125,7 @@ private struct CellarBench {
     #expect(c.bench.memory.words[page] == 0xbe_ef << 40)
   }
 
-  @Test func `gets a load with its destination, and delivers its value only when it is performed again`() throws {
+  @Test func `gets a load with its destination, and delivers its value only when it is performed again (2)`() throws {
     let c = try CellarBench()
     c.unmap(1)
     c.bench.memory.words[page + 0x1008] = 0x1234_5678_9abc_def0
@@ -140,7 +140,7 @@ private struct CellarBench {
     #expect(try c.reexecute(record).value.low == 0x9abc_def0)
   }
 
-  @Test func `gets the neighbours behind the fault in order, innocent ones with fault type 0, others with faults of their own`() throws {
+  @Test func `gets the neighbours behind the fault in order, innocent ones with fault type 0, others with faults of their own (3, 4)`() throws {
     let c = try CellarBench()
     c.unmap(1)
     c.tables[address + 0x2000] &= ~Tables.writable
@@ -165,7 +165,7 @@ private struct CellarBench {
     #expect(records.map { UInt32($0.class_) } == [PGK_CLASS_GUEST_FAULT, PGK_CLASS_COLLATERAL, PGK_CLASS_GUEST_FAULT])
   }
 
-  @Test func `counts on from TRAP_COUNT, up to 21 records`() throws {
+  @Test func `counts on from TRAP_COUNT, up to 21 records (5)`() throws {
     let c = try CellarBench()
     c.unmap(0)
     for count in 1...24 as ClosedRange<UInt64> {
@@ -180,7 +180,7 @@ private struct CellarBench {
     #expect(c.word(0) == address)
   }
 
-  @Test func `gets a packed operation with an extension 512 bytes behind, and a pair of 8 bytes as two records`() throws {
+  @Test func `gets a packed operation with an extension 512 bytes behind, and a pair of 8 bytes as two records (6, 7)`() throws {
     let c = try CellarBench()
     c.unmap(0)
     try c.run([
@@ -203,7 +203,7 @@ private struct CellarBench {
     #expect([0x10, 0x18, 0x20, 0x28].map { c.bench.memory.words[page + $0] } == [0x1111, 0x2222, 0x3333, 0x4444])
   }
 
-  @Test func `gets an access that crosses with num_align when the second page is missing, and its first byte comes back`() throws {
+  @Test func `gets an access that crosses with num_align when the second page is missing, and its first byte comes back (8)`() throws {
     let c = try CellarBench()
     c.unmap(1)
     try c.run([CellarBench.store(address + 0xffd, 0x8877_6655_4433_2211)])
@@ -230,7 +230,7 @@ private struct CellarBench {
     #expect(try c.bench.register("pid") == 9)
   }
 
-  @Test func `gets no fetch: that faults precisely, with its address`() throws {
+  @Test func `gets no fetch: that faults precisely, with its address (15)`() throws {
     let c = try CellarBench()
     c.tables[address] |= c.tables.nonExecutable
     var fetch = Request(pgk_access_v1())

@@ -9,7 +9,7 @@ private let page = Mapped.page
 
 @Suite struct `VALID and P of an Elbrus entry` {
   @Test(arguments: Shapes.all, 0...3)
-  func `make a page miss where VALID is 1 and P is 0, for speculative loads too, at any level`(_ shape: (Tables.Shape, Int), _ level: Int) throws {
+  func `make a page miss where VALID is 1 and P is 0, for speculative loads too, at any level (10)`(_ shape: (Tables.Shape, Int), _ level: Int) throws {
     let m = try Mapped(shape.0, iset: shape.1)
     m.tables[address, level: level] &= ~Tables.present
     for answer in [try m.bench.read(address), try m.bench.write(address), try m.bench.speculate(address)] {
@@ -19,7 +19,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all, 0...3)
-  func `make an illegal page where VALID is 0, and the diagnostic value of a speculative load`(_ shape: (Tables.Shape, Int), _ level: Int) throws {
+  func `make an illegal page where VALID is 0, and the diagnostic value of a speculative load (9)`(_ shape: (Tables.Shape, Int), _ level: Int) throws {
     let m = try Mapped(shape.0, iset: shape.1)
     m.tables[address, level: level] &= ~m.tables.valid
     #expect(try m.bench.speculate(address).outcome == "diagnostic")
@@ -31,7 +31,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `keep no TLB entry of a page miss: the page is there as soon as P is`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `keep no TLB entry of a page miss: the page is there as soon as P is (10)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     m.tables[address] &= ~Tables.present
     #expect(try m.bench.read(address).outcome == "page_miss")
@@ -40,7 +40,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `keep a negative TLB entry of an illegal page until it is flushed`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `keep a negative TLB entry of an illegal page until it is flushed (11)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     m.tables[address] &= ~m.tables.valid
     #expect(try m.bench.read(address).outcome == "illegal_page")
@@ -52,7 +52,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `set illegal_page alone where VALID and P are both 0`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `set illegal_page alone where VALID and P are both 0 (12)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     m.tables[address] = m.tables.privileged
     #expect(try m.bench.write(address).faultType == 1 << 8)
@@ -83,7 +83,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `keep a privileged page from accesses without privilege, and let spill and fill through`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `keep a privileged page from accesses without privilege, and let spill and fill through (14)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     m.tables[address] |= m.tables.privileged
     let answer = try m.bench.read(address)
@@ -123,7 +123,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `refuse a wait lock where W is 0, and it sets D where W is 1`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `refuse a wait lock where W is 0, and it sets D where W is 1 (13)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     m.tables[address] &= ~Tables.dirty
     #expect(try m.bench.load(address, mas: 0).outcome == "finished")
@@ -193,7 +193,7 @@ private let page = Mapped.page
     return (bench, user, os)
   }
 
-  @Test func `split at OS_VAB: just below from U_PPTB, at it from OS_PPTB`() throws {
+  @Test func `split at OS_VAB: just below from U_PPTB, at it from OS_PPTB (16)`() throws {
     let (bench, user, os) = try separated(0xd000_0000_0000)
     for tables in [user, os] {
       tables.map(0xcfff_ffff_f000, to: tables.root << 8 | 0x1000)
@@ -204,7 +204,7 @@ private let page = Mapped.page
     #expect(bench.unit.regime == elbrus.regimeIndex(named: "v6-separate"))
   }
 
-  @Test func `keep bits 47:44 of OS_VAB`() throws {
+  @Test func `keep bits 47:44 of OS_VAB (17)`() throws {
     let (bench, user, os) = try separated(0xd765_4321_0fff)
     #expect(try bench.register("os_vab") == 0xd000_0000_0000)
     user.map(0xd000_0000_0000, to: 0x1000)

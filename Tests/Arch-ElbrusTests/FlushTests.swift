@@ -24,7 +24,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `of a page keeps the links above it, so the old table is still walked`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `of a page keeps the links above it, so the old table is still walked (18)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     _ = try m.bench.read(address)
     // Another last table, with another page.
@@ -36,7 +36,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: 1...3)
-  func `of TLU caches drops the link of its level (v6)`(_ level: Int) throws {
+  func `of TLU caches drops the link of its level (v6) (18)`(_ level: Int) throws {
     let m = try Mapped(.v6, iset: 6)
     _ = try m.bench.read(address)
     let other = Tables(m.bench.memory, .v6, root: 0x100_0000)
@@ -74,7 +74,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: 1...3)
-  func `of the table's page in the window drops its link before v6`(_ level: Int) throws {
+  func `of the table's page in the window drops its link before v6 (18)`(_ level: Int) throws {
     let m = try Mapped(.v3, iset: 4)
     _ = try m.bench.read(address)
     let other = Tables(m.bench.memory, .v3, root: 0x100_0000)
@@ -175,7 +175,7 @@ private let page = Mapped.page
   }
 
   @Test(arguments: Shapes.all)
-  func `gives the byte's physical address and never faults`(_ shape: Tables.Shape, _ iset: Int) throws {
+  func `gives the byte's physical address and never faults (19)`(_ shape: Tables.Shape, _ iset: Int) throws {
     let m = try Mapped(shape, iset: iset)
     #expect(try physical(m.bench, address + 0xabc) == page + 0xabc)
     m.tables[address + 0x1000] = 0
@@ -185,7 +185,7 @@ private let page = Mapped.page
     #expect(m.bench.unit.pending().isEmpty)
   }
 
-  @Test func `of a V6 entry gives attributes in their places`() throws {
+  @Test func `of a V6 entry gives attributes in their places (19)`() throws {
     let m = try Mapped(.v6, iset: 6)
     m.tables.map(address, to: page, m.tables.pageBits | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 9 | 4 << 60)
     #expect(try entry(m.bench, address) == page | 0b1111_1110 | 4 << 8 | 4 << 48 | 1 << 51)
