@@ -13,6 +13,10 @@ struct EntryControls: Sendable {
   var updates = false
   /// Bits that the address of a table may not have: beyond the physical address width.
   var tooWide: UInt64 = 0
+  /// Bits of a plain pointer of which only V is set.
+  var pointerMask: UInt64 = .max
+  /// Bits that are clear in a plain leaf: reserved ones, and those that want a closer look.
+  var leafMask: UInt64 = .max
 }
 
 /// A page-table format of RISC-V: `Sv32` to `Sv57`, and their widened second-stage forms.
@@ -61,6 +65,24 @@ extension RISCVFormat {
     let pageShift = radix.shift(level)
     guard base & ((1 &<< pageShift) &- 1) == 0 else { return .refused(.misaligned) }
     return .leaf(base, pageShift: pageShift)
+  }
+
+  /// The same for what a usual walk meets, in one comparison: a pointer, or a leaf with R that is no special page.
+  @inline(__always)
+  static func plainStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: EntryControls) -> Step {
+    let base = entry[PPN] &<< 12
+    if level > 0 && entry.bits & controls.pointerMask == V.mask { return .table(base) }
+    let wanted = V.mask | R.mask | A.mask | (isWritten ? D.mask : 0)
+    let pageShift = radix.shift(level)
+    guard entry.bits & (controls.leafMask | wanted) == wanted, base & ((1 &<< pageShift) &- 1) == 0 else {
+      return unusualStep(entry, at: level, isWritten: isWritten, controls)
+    }
+    return .leaf(base, pageShift: pageShift)
+  }
+
+  @inline(never)
+  private static func unusualStep(_ entry: Entry, at level: Int, isWritten: Bool, _ controls: EntryControls) -> Step {
+    markedStep(entry, at: level, isWritten: isWritten, controls)
   }
 
   /// "Svnapot": sixteen pages of 4 KiB as one, written as 1000 in the low four bits of PPN. Other sizes are reserved.

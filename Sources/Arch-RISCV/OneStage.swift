@@ -70,9 +70,8 @@ struct OneStage<Format: RISCVFormat>: Regime {
     _ seen: Glance<Format>, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
     _ result: inout WalkResult
   ) -> Bool {
-    let pageSize: UInt64 = 1 &<< seen.pageShift
-    guard caches.permissions.permits(seen.rights, access), seen.output & controls.tooWide == 0,
-      memory.exists(seen.output & ~(pageSize &- 1), byteCount: pageSize)
+    guard caches.permissions.permits(seen.rights, access),
+      isWhole(seen.output, pageShift: seen.pageShift, tooWide: controls.tooWide, memory)
     else { return false }
     result.output = seen.output
     result.pageShift = seen.pageShift
@@ -176,10 +175,16 @@ func settleOutput<Observer: WalkObserver>(
   _ result: inout WalkResult, tooWide: UInt64, _ address: UInt64, _ access: pgk_access_v1, _ masking: PointerMasking,
   _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
 ) {
-  let pageSize: UInt64 = 1 &<< result.pageShift
-  if result.output & tooWide == 0 && memory.exists(result.output & ~(pageSize &- 1), byteCount: pageSize) { return }
+  if isWhole(result.output, pageShift: result.pageShift, tooWide: tooWide, memory) { return }
   result.isCacheable = false
   if hasHole(result, tooWide: tooWide, address, access, masking, caches, memory, observer) { result.reason = .outputHole }
+}
+
+/// Whether all of the page around an address is memory.
+@inline(__always)
+func isWhole(_ output: UInt64, pageShift: UInt64, tooWide: UInt64, _ memory: PhysicalMemory) -> Bool {
+  let pageSize: UInt64 = 1 &<< pageShift
+  return output & tooWide == 0 && memory.exists(output & ~(pageSize &- 1), byteCount: pageSize)
 }
 
 /// Whether the access itself meets the hole in its page; then it is recorded.

@@ -25,22 +25,26 @@ struct TwoStage<First: RISCVFormat>: Regime {
     return reason == .none ? second.pointee.rights.second(collected, access) : reason
   }
 
-  /// First-stage entries through the second stage; the leaf's rights; its A and D; then the final address.
   @inline(__always)
+  func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool {
+    guard caches.hasOnlyPrefixes else { return false }
+    let from = FirstWalk<First, PhysicalTables>.start(root, address, context, caches)
+    if glance(from: from, address, access, caches, memory, &result) { return true }
+    start = from
+    return false
+  }
+
+  /// First-stage entries through the second stage; the leaf's rights; its A and D; then the final address.
+  @inline(never)
   func walk<Observer: WalkObserver>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
-    from _: WalkStart?
+    from start: WalkStart?
   ) -> WalkResult {
-    typealias Tables = GuestTables<GuestStage<Observer>>
-    let start = FirstWalk<First, Tables>.start(root, address, context, caches)
-    if !Observer.isWatching && caches.hasOnlyPrefixes {
-      var result = WalkResult()
-      if glance(from: start, address, access, caches, memory, &result) {
-        settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
-        return result
-      }
-    }
-    return walkInFull(from: start, address, access, caches, memory, observer)
+    let from = start ?? FirstWalk<First, PhysicalTables>.start(root, address, context, caches)
+    return walkInFull(from: from, address, access, caches, memory, observer)
   }
 
   /// The usual walk, which only reads. This alone is made for each pair of formats.
@@ -70,8 +74,10 @@ struct TwoStage<First: RISCVFormat>: Regime {
     var output = SecondStageOutput()
     guard seen.isPlain, quiet.translate(seen.output, isWritten: access.isWrite, &output) else { return false }
     result.rights = combined(seen.rights, output.rights)
-    guard caches.permissions.permits(result.rights, access) else { return false }
-    caches.prefix.fill(address, context, from: start, seen)
+    guard caches.permissions.permits(result.rights, access),
+      isWhole(output.address.bits, pageShift: min(seen.pageShift, output.pageShift), tooWide: second.pointee.controls.tooWide, memory)
+    else { return false }
+    if caches.hasPrefix { caches.prefix.fill(address, context, from: start, seen) }
     caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
     result.reads = quiet.reads
     result.output = output.address.bits
@@ -82,7 +88,7 @@ struct TwoStage<First: RISCVFormat>: Regime {
   }
 
   /// The walk with all that may be needed: refusals, A and D to be set, another writer in between, the other order of stages.
-  @inline(never)
+  @inline(__always)
   private func walkInFull<Observer: WalkObserver>(
     from start: WalkStart, _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory,
     _ observer: Observer
@@ -199,20 +205,16 @@ struct GuestBare: Regime {
   }
 
   @inline(__always)
-  func walk<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
-    from _: WalkStart?
-  ) -> WalkResult {
+  func glance(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ result: inout WalkResult,
+    _ start: inout WalkStart?
+  ) -> Bool {
     var output = SecondStageOutput()
-    var result = WalkResult()
-    if !Observer.isWatching && caches.hasOnlyPrefixes && glance(address, access, memory, caches, &output, &result) {
-      result.output = output.address.bits
-      result.pageShift = output.pageShift
-      result.rights = combined(.firstStage, output.rights)
-      settleOutput(&result, tooWide: second.pointee.controls.tooWide, address, access, masking, caches, memory, observer)
-      return result
-    }
-    return walkInFull(address, access, caches, memory, observer)
+    guard caches.hasOnlyPrefixes, glance(address, access, memory, caches, &output, &result) else { return false }
+    result.output = output.address.bits
+    result.pageShift = output.pageShift
+    result.rights = combined(.firstStage, output.rights)
+    return true
   }
 
   @inline(__always)
@@ -236,7 +238,8 @@ struct GuestBare: Regime {
   ) -> Bool {
     var quiet = QuietGuest<Second>(second, memory)
     guard quiet.translate(address, isWritten: access.isWrite, &output),
-      caches.permissions.permits(combined(.firstStage, output.rights), access)
+      caches.permissions.permits(combined(.firstStage, output.rights), access),
+      isWhole(output.address.bits, pageShift: output.pageShift, tooWide: second.pointee.controls.tooWide, memory)
     else { return false }
     caches.counters.pointee.secondStageReads &+= UInt64(truncatingIfNeeded: quiet.secondReads)
     result.reads = quiet.reads
@@ -244,8 +247,9 @@ struct GuestBare: Regime {
   }
 
   @inline(never)
-  private func walkInFull<Observer: WalkObserver>(
-    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer
+  func walk<Observer: WalkObserver>(
+    _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ memory: PhysicalMemory, _ observer: Observer,
+    from _: WalkStart?
   ) -> WalkResult {
     var result = WalkResult()
     if (Privilege.shadowStack &>> UInt32(truncatingIfNeeded: access.privilege)) & 1 != 0 {

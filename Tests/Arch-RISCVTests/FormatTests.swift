@@ -82,4 +82,31 @@ import Testing
     entry.output = 0
     #expect(throws: UnitError.self) { try hart.unit.encode(format: 0, level: 0, entry) }
   }
+
+  @Test func `takes a plain entry for what it is in full`() {
+    var random = SplitMix64(seed: 39)
+    func check<Format: RISCVFormat>(_ format: Format.Type, _ controls: EntryControls) {
+      for _ in 0..<4000 {
+        var bits = random.next() & (Format.radix.entryBytes == 4 ? 0xffff_ffff : .max)
+        // Mostly entries that could be met: few upper bits, V set, flags set.
+        if random.next(below: 4) != 0 { bits &= Format.PPN.mask | 0x3ff }
+        if random.next(below: 4) != 0 { bits |= Bit.v }
+        if random.next(below: 3) == 0 { bits &= ~(Bit.r | Bit.w | Bit.x | Bit.u | Bit.a | Bit.d) }
+        if random.next(below: 3) == 0 { bits |= Bit.r | Bit.a | Bit.d }
+        if random.next(below: 2) == 0 { bits &= ~(0x3ffff << 10) }
+        let level = Int(random.next(below: UInt64(Format.radix.levelCount)))
+        for isWritten in [false, true] {
+          let plain = Format.plainStep(Entry(bits), at: level, isWritten: isWritten, controls)
+          let full = Format.markedStep(Entry(bits), at: level, isWritten: isWritten, controls)
+          #expect("\(plain)" == "\(full)", "0x\(String(bits, radix: 16)) at level \(level)")
+        }
+      }
+    }
+    for choice in 0..<16 {
+      func has(_ bit: Int) -> Bool { choice >> bit & 1 != 0 }
+      let wide = EntryControls.rv64(hasPBMT: has(0), hasNAPOT: has(1), hasShadowStack: has(2), updates: true, addressBits: has(3) ? 56 : 40)
+      for format in [Sv39.self, Sv57.self, Sv39x4.self] as [any RISCVFormat.Type] { check(format, wide) }
+      check(Sv32.self, .rv32(hasShadowStack: has(2), updates: true, addressBits: has(3) ? 64 : 33))
+    }
+  }
 }
