@@ -1,7 +1,7 @@
 // Throughput against the floor, measured in turns.
 import CPagingFloor
 import CPagingKit
-public import PagingKit
+import PagingKit
 
 public struct Bench {
   /// Of the floor; nil is where it is usually built.
