@@ -115,7 +115,7 @@ extension ElbrusUnit {
       verdict.kind = UInt8(PGK_VERDICT_COMPLETE)
       verdict.value.low = words[3]
       verdict.value.high = words[5]
-    case known, 0...8 where !listed.access.isSpecial:
+    case _ where code == known || code <= 8 && !listed.access.isSpecial:
       let isIgnoring = Entry(words[0])[ItemHeader.ignore_wr_rights] == 1
       let isChanged = words[3] != listed.words.3 || words[5] != listed.words.5
       verdict.kind = UInt8(

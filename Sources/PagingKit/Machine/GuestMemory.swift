@@ -1,5 +1,5 @@
 // The physical memory of one machine.
-public import CPagingKit
+import CPagingKit
 
 /// How much memory a machine has, and what of it has bytes.
 public struct MemoryPlan {

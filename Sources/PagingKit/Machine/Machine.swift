@@ -1,5 +1,5 @@
 // Memory, units, an operating system, and the programs that run on them.
-public import CPagingKit
+import CPagingKit
 
 /// How a machine is built. Nil means what suits the architecture.
 public struct MachineConfiguration {

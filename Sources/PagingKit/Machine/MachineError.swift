@@ -1,5 +1,5 @@
 // Why a machine could not be built or could not go on. Faults of programs are results, never errors.
-public import CPagingKit
+import CPagingKit
 
 public enum MachineError: Error, CustomStringConvertible {
   case unknownRegime(String, architecture: String, valid: [String])

@@ -1,5 +1,5 @@
 // One memory unit with what software does around it: hands it accesses, answers what it lists, handles its traps.
-public import CPagingKit
+import CPagingKit
 
 /// Accesses with the places for what becomes of them. Tags count up by one within a batch, so a tag names a place.
 struct ProgramBatch {

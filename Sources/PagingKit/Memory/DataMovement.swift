@@ -1,5 +1,5 @@
 // Moving the data of an access, byte by byte where it must be, in memory that a unit was lent.
-public import CPagingKit
+import CPagingKit
 
 extension PhysicalMemory {
   /// Reads `byteCount` bytes (at most 8) from one region. Bytes that are not there read as ones, as on an open bus.

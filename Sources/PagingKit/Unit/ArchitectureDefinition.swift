@@ -1,5 +1,5 @@
 // What a back end says of itself, in Swift. Export turns it into the C description once.
-public import CPagingKit
+import CPagingKit
 
 /// One of the manual's tables: an entry that maps, or one that points. The fields tile the entry.
 public struct EntryLayout: Sendable {

@@ -55,7 +55,7 @@ struct InterceptScript {
       settings.append(Setting(name: try word(line, 1, "set OPTION VALUE"), value: try word(line, 2, "set OPTION VALUE"), origin: file))
     case "start": home = try word(line, 1, "start native or start guest")
     case "reg" where steps.isEmpty: registers.append(line)
-    case "mem", "dst", "page" where steps.isEmpty: beginning.append(line)
+    case "mem" where steps.isEmpty, "dst" where steps.isEmpty, "page" where steps.isEmpty: beginning.append(line)
     case "r", "w", "x":
       guard let last = steps.indices.last, ["group", "hw"].contains(steps[last].line.words[0]) else {
         throw problem(line, expected: "a line “group” before operations", found: line.words[0])
