@@ -28,7 +28,7 @@ extension InterceptStory {
     var lines: [String] = []
     if let refusal = machine.refusal { lines.append("refused: \(refusal)") }
     if machine.hasResult, let value = machine.value { lines.append("gives \(hex(value))") }
-    for exception in new.exceptions { lines.append("raised: \(exception)") }
+    for exception in new.exceptions { lines.append("raised: \(exception), to \(home)") }
     lines += list(from: old, to: new)
     if new.records.map(words) != old.records.map(words) {
       lines += new.records.isEmpty ? ["the records have been taken"] : new.records.enumerated().map { "record \($0): \(text(of: $1))" }

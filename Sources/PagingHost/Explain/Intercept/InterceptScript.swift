@@ -5,15 +5,16 @@ import PagingKit
 struct ScriptLine {
   let number: UInt64
   let words: [String]
+  var text: String { words.joined(separator: " ") }
 
-  /// Words of the form NAME=VALUE, the others in order.
+  /// What follows the first word: words of the form NAME=VALUE, and the others in order.
   var named: [(name: String, value: String)] {
-    words.compactMap { word in
-      guard let equals = word.firstIndex(of: "="), equals != word.startIndex else { return nil }
+    words.dropFirst().compactMap { word in
+      guard let equals = word.firstIndex(of: "=") else { return nil }
       return (String(word[..<equals]), String(word[word.index(after: equals)...]))
     }
   }
-  var plain: [String] { words.filter { !$0.contains("=") } }
+  var plain: [String] { words.dropFirst().filter { !$0.contains("=") } }
 }
 
 /// A script, read in full and sorted into beginning and steps.
@@ -21,6 +22,7 @@ struct InterceptScript {
   let file: String
   private(set) var architecture = ""
   private(set) var settings: [Setting] = []
+  /// Who runs, and gets what is raised, while nothing is stopped.
   private(set) var home = "native"
   private(set) var registers: [ScriptLine] = []
   /// `mem`, `dst` and `page` before the first step.
@@ -50,10 +52,17 @@ struct InterceptScript {
 
   private mutating func add(_ line: ScriptLine) throws(InputError) {
     switch line.words[0] {
-    case "arch": architecture = try word(line, 1, "arch NAME")
+    case "arch":
+      try checkCount(line, 2...2, "arch NAME")
+      architecture = line.words[1]
     case "set":
+      try checkCount(line, 3...3, "set OPTION VALUE")
       settings.append(Setting(name: try word(line, 1, "set OPTION VALUE"), value: try word(line, 2, "set OPTION VALUE"), origin: file))
-    case "start": home = try word(line, 1, "start native or start guest")
+    case "start":
+      guard steps.isEmpty, line.words == ["start", "native"] || line.words == ["start", "guest"] else {
+        throw problem(line, expected: "“start native” or “start guest” before the first step", found: "“\(line.text)”")
+      }
+      home = line.words[1]
     case "reg" where steps.isEmpty: registers.append(line)
     case "mem" where steps.isEmpty, "dst" where steps.isEmpty, "page" where steps.isEmpty: beginning.append(line)
     case "r", "w", "x":
@@ -62,6 +71,7 @@ struct InterceptScript {
       }
       if isHardware { steps[last].hardware.append(line) } else { steps[last].operations.append(line) }
     case "hw":
+      try checkCount(line, 1...1, "hw")
       guard steps.last?.line.words[0] == "group" else { throw problem(line, expected: "a group before “hw”", found: "none") }
       isHardware = true
     default:
@@ -72,8 +82,23 @@ struct InterceptScript {
 
   private var isHardware = false
 
+  /// A line of a fixed form has no words but those of the form.
+  func checkCount(_ line: ScriptLine, _ counts: ClosedRange<Int>, _ form: String) throws(InputError) {
+    guard counts.contains(line.words.count) else { throw problem(line, expected: "“\(form)”", found: "“\(line.text)”") }
+  }
+
+  /// Arguments by name: each has one, and only one, value.
+  func arguments(_ line: ScriptLine) throws(InputError) -> [(name: String, value: String)] {
+    var seen: Set<String> = []
+    for (name, value) in line.named {
+      guard !name.isEmpty, !value.isEmpty else { throw problem(line, expected: "NAME=VALUE", found: "“\(name)=\(value)”") }
+      guard seen.insert(name).inserted else { throw problem(line, expected: "“\(name)=” once", found: "“\(line.text)”") }
+    }
+    return line.named
+  }
+
   func word(_ line: ScriptLine, _ index: Int, _ form: String) throws(InputError) -> String {
-    guard index < line.words.count else { throw problem(line, expected: "“\(form)”", found: "“\(line.words.joined(separator: " "))”") }
+    guard index < line.words.count else { throw problem(line, expected: "“\(form)”", found: "“\(line.text)”") }
     return line.words[index]
   }
 

@@ -14,6 +14,8 @@ public struct InterceptStory {
   public let architecture: String
   public private(set) var chapters: [Chapter] = []
 
+  /// Who gets what is raised.
+  let home: String
   let names: ScenarioNames
   let memory = SparseMemory()
   private let parser = JSONLine()
@@ -24,6 +26,7 @@ public struct InterceptStory {
     let architecture = try find(script.architecture)
     self.file = file
     self.architecture = architecture.name
+    home = script.home
     names = ScenarioNames(architecture)
     let declared = Set(architecture.options.map { String(cString: $0.name) })
     let preset = ScenarioRun.options.filter { declared.contains($0.name) }
@@ -56,6 +59,7 @@ public struct InterceptStory {
   private func begin(_ script: InterceptScript, _ machine: inout ScenarioMachine, _ tables: inout ScriptTables) throws {
     var values: [(index: Int, value: UInt64)] = []
     for line in script.registers {
+      try script.checkCount(line, 3...3, "reg NAME VALUE")
       let name = try script.word(line, 1, "reg NAME VALUE")
       guard let index = names.architecture.registerIndex(named: name) else {
         throw script.problem(line, expected: "a register of \(architecture)", found: "“\(name)”")
@@ -66,9 +70,21 @@ public struct InterceptStory {
     guard outcome.outcome == 0 else { throw script.problem(nil, expected: "registers that can be loaded", found: names.architecture.outcomeName(outcome.outcome)) }
     for line in script.beginning {
       switch line.words[0] {
-      case "mem": memory.store(try script.number(line, 1, "mem ADDRESS WORD") & ~7, try script.number(line, 2, "mem ADDRESS WORD"))
+      case "mem":
+        let form = "mem ADDRESS WORD"
+        try script.checkCount(line, 3...3, form)
+        let address = try script.number(line, 1, form)
+        guard address % 8 == 0, memory.holds(address) else {
+          throw script.problem(line, expected: "the address of an 8-byte word in “\(form)”", found: "“\(line.words[1])”")
+        }
+        memory.store(address, try script.number(line, 2, form))
       case "dst":
-        machine.set(Int(truncatingIfNeeded: try script.number(line, 1, "dst NUMBER VALUE") & 0xffff), WideValue(low: try script.number(line, 2, "dst NUMBER VALUE")))
+        let form = "dst NUMBER VALUE"
+        try script.checkCount(line, 3...3, form)
+        guard let number = UInt16(exactly: try script.number(line, 1, form)) else {
+          throw script.problem(line, expected: "a number from 0 to \(UInt16.max) in “\(form)”", found: "“\(line.words[1])”")
+        }
+        machine.set(Int(number), WideValue(low: try script.number(line, 2, form)))
       default: try map(line, script, &tables)
       }
     }
@@ -79,11 +95,19 @@ public struct InterceptStory {
     let (root, input) = (try script.number(line, 2, form), try script.number(line, 3, form))
     let output = try script.number(line, 4, form)
     let rest = line.words.dropFirst(5)
+    guard rest.count <= 1, rest.allSatisfy({ $0 == "ro" || $0 == "absent" }) else {
+      throw script.problem(line, expected: "“\(form)”", found: "“\(line.text)”")
+    }
     try located(script, line) {
       let words = try tables.words(
         format: line.words[1], root: root, input: input, output: output, isReadOnly: rest.contains("ro"),
         isAbsent: rest.contains("absent"), memory.load)
-      for (address, word) in words { memory.store(address, word) }
+      for (address, word) in words {
+        guard address % 8 == 0, memory.holds(address) else {
+          throw CaseProblem.malformed(expected: "tables of 8-byte words", found: "an entry at \(hex(address))")
+        }
+        memory.store(address, word)
+      }
     }
   }
 

@@ -20,8 +20,8 @@ struct ScriptTables {
     var words: [(address: UInt64, word: UInt64)] = []
     var table = root
     for level in levels.indices.reversed() {
-      let index = input >> UInt64(levels[level].shift) & (1 << UInt64(levels[level].index_bits) - 1)
-      let slot = table + index * UInt64(description.entry_bytes)
+      let index = input >> UInt64(levels[level].shift) & ((1 << UInt64(levels[level].index_bits)) &- 1)
+      let slot = try place(table, index &* UInt64(description.entry_bytes))
       if level == 0 {
         words.append((slot, try entry(format, 0, isAbsent ? PGK_ENTRY_ABSENT : PGK_ENTRY_LEAF, output, isReadOnly)))
         break
@@ -32,12 +32,20 @@ struct ScriptTables {
         continue
       }
       // Frames behind the root are the tables' own.
-      let frame = nextFrames[root] ?? root + 0x1000
-      nextFrames[root] = frame + 0x1000
+      let frame = if let next = nextFrames[root] { next } else { try place(root, Self.frameBytes) }
+      nextFrames[root] = try place(frame, Self.frameBytes)
       words.append((slot, try entry(format, level, PGK_ENTRY_TABLE, frame, false)))
       table = frame
     }
     return words
+  }
+
+  private static let frameBytes: UInt64 = 0x1000
+
+  private func place(_ table: UInt64, _ offset: UInt64) throws(CaseProblem) -> UInt64 {
+    let (sum, isBeyond) = table.addingReportingOverflow(offset)
+    if isBeyond { throw .malformed(expected: "a root with room for the tables behind it", found: hex(table)) }
+    return sum
   }
 
   private func entry(_ format: Int, _ level: Int, _ kind: UInt32, _ output: UInt64, _ isReadOnly: Bool) throws(CaseProblem) -> UInt64 {

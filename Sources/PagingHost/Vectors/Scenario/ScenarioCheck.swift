@@ -14,7 +14,7 @@ struct ScenarioCheck {
     guard expect.kind == .object else { throw VectorCaseDecoder.malformed("an object at \"expect\"", expect) }
     var findings = ScenarioFindings()
     try take(expect, &state)
-    findings.add("refused", expect["refused"]?.string ?? "no", refusal(machine, expect["refused"]))
+    findings.add("refused", try expect["refused"]?.name("refused") ?? "no", refusal(machine, expect["refused"]))
     do {
       try checkMode(expect, machine, &state, &findings)
       try checkList(expect, machine, &state, &findings)
@@ -44,22 +44,16 @@ struct ScenarioCheck {
     for (name, value) in expect.members {
       switch name.string {
       case "mem":
-        for pair in value.elements {
-          var elements = pair.elements
-          guard let address = elements.next()?.unsigned, let word = elements.next()?.unsigned else {
-            throw VectorCaseDecoder.malformed("[address, word]", pair)
-          }
+        for pair in try value.list("mem") {
+          let (address, word) = try pair.pair("[address, word]", "mem")
           state.memory[address] = word
         }
       case "regs":
-        for (register, value) in value.members {
+        for (register, value) in try value.object("regs") {
           state.registers[try names.register(register.string)] = try value.number(register.string)
         }
       case "dst":
-        for (register, value) in value.members {
-          guard let number = Int(register.string) else { throw VectorCaseDecoder.malformed("a number of a register", register) }
-          state.destinations[number] = try WideValue(value)
-        }
+        for (register, value) in try value.object("dst") { state.destinations[try register.destination()] = try WideValue(value) }
       case "ptr": state.pointer = try value.number("ptr")
       case let other where !Self.known.contains(other):
         state.registers[try names.register(other)] = try value.number(other)
@@ -74,7 +68,7 @@ struct ScenarioCheck {
     _ expect: JSONValue, _ machine: ScenarioMachine, _ state: inout ScenarioState, _ findings: inout ScenarioFindings
   ) throws {
     let wasStopped = state.isStopped
-    if let mode = expect["mode"] { state.isStopped = mode.string == "hv" }
+    if let mode = expect["mode"] { state.isStopped = try mode.name("mode", of: [home, "hv"]) == "hv" }
     findings.add("mode", state.isStopped ? "hv" : home, machine.isStopped ? "hv" : home)
     var raised: [String] = []
     for exception in names.exceptions where try machine.unit.readRegister(exception.index) != 0 { raised.append(exception.name) }
@@ -84,9 +78,10 @@ struct ScenarioCheck {
       raised.append("intercept")
       target = "hv"
     }
-    let expected = expect["exc"]?.elements.map(\.string) ?? []
+    var expected: [String] = []
+    if let names = try expect["exc"]?.list("exc") { for name in names { expected.append(try name.name("exc")) } }
     findings.add("exc", expected.joined(separator: " "), raised.joined(separator: " "))
-    findings.add("to", expect["to"]?.string ?? "", target)
+    findings.add("to", try expect["to"]?.name("to", of: [home, "hv"]) ?? "", target)
     if let pointer = state.pointer {
       findings.add("ptr", "\(pointer)", "\(try machine.unit.readRegister(try names.register("ptr")))")
     }
@@ -103,10 +98,7 @@ struct ScenarioCheck {
     if let value = try expect["value"]?.number("value") { findings.add("value", hex(value), machine.value.map(hex) ?? "none") }
     for key in ["probe", "dtlb"] {
       guard let pair = expect[key] else { continue }
-      let numbers = pair.elements.map(\.unsigned)
-      guard numbers.count == 2, let value = numbers[0], let mask = numbers[1] else {
-        throw VectorCaseDecoder.malformed("[value, mask] at \"\(key)\"", pair)
-      }
+      let (value, mask) = try pair.pair("[value, mask]", key)
       findings.add("\(key) in the bits \(hex(mask))", hex(value & mask), machine.value.map { hex($0 & mask) } ?? "none")
     }
     if let reads = try expect["reads"]?.number("reads") { findings.add("reads", "\(reads)", "\(machine.reads)") }
@@ -136,11 +128,8 @@ struct ScenarioCheck {
   private func checkStores(_ expect: JSONValue, _ state: ScenarioState, _ findings: inout ScenarioFindings) throws(CaseProblem) {
     guard let list = expect["stores"] else { return }
     var expected: [UInt64: UInt64] = [:]
-    for pair in list.elements {
-      let numbers = pair.elements.map(\.unsigned)
-      guard numbers.count == 2, let address = numbers[0], let count = numbers[1] else {
-        throw VectorCaseDecoder.malformed("[word, count] at \"stores\"", pair)
-      }
+    for pair in try list.list("stores") {
+      let (address, count) = try pair.pair("[word, count]", "stores")
       expected[address] = count
     }
     for address in Set(expected.keys).union(memory.stores.keys).sorted() where !state.isRecord(address) {

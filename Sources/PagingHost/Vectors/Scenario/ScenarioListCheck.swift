@@ -8,7 +8,7 @@ extension ScenarioCheck {
   ) throws {
     let found = machine.list
     if let list = expect["list"] {
-      try compare("item", Array(list.elements), found, &findings)
+      try compare("item", Array(try list.list("list")), found, &findings)
     } else {
       unchanged("item", state.list, found, &findings)
     }
@@ -24,7 +24,7 @@ extension ScenarioCheck {
     }
     let found = try machine.records()
     if let list = expect["cellar"] {
-      try compare("record", Array(list.elements), found, &findings)
+      try compare("record", Array(try list.list("cellar")), found, &findings)
     } else {
       unchanged("record", state.records, found, &findings)
     }
@@ -58,9 +58,10 @@ extension ScenarioCheck {
   private func compare(
     _ what: String, _ object: JSONValue, _ item: pgk_listed_v1, _ findings: inout ScenarioFindings
   ) throws(CaseProblem) {
+    let members = try object.object(what)
     let mask = try object["dmask"]?.number("dmask") ?? .max
     var answered: UInt64 = 0
-    for (name, value) in object.members {
+    for (name, value) in members {
       let name = name.string
       switch name {
       case "dmask": break

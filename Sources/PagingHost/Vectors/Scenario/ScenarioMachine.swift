@@ -55,11 +55,8 @@ struct ScenarioMachine {
     } catch { refusal = error.message }
   }
 
-  /// The recovery operation of a record.
+  /// The recovery operation of one of the records that were taken.
   mutating func reexecute(_ index: Int) throws(CaseProblem) {
-    guard taken.indices.contains(index) else {
-      throw .malformed(expected: "a record from 0 to \(taken.count - 1)", found: "\(index)")
-    }
     let record = taken[index]
     let services = UnitServices(unit: unit)
     do {
@@ -77,16 +74,16 @@ struct ScenarioMachine {
 
   private func target(of record: pgk_listed_v1) throws(CaseProblem) -> ScenarioTarget {
     guard names.isPresent("dst", in: record) else { return ScenarioTarget() }
-    return ScenarioTarget(destination: try names.field("dst").value(in: record).map { Int($0) })
+    return ScenarioTarget(destination: try names.field("dst").value(in: record).map { Int(truncatingIfNeeded: $0) })
   }
 
   private mutating func deliver(_ value: pgk_value_v1, to target: ScenarioTarget, isLaterPart: Bool) {
     guard let destination = target.destination else { return }
     if isLaterPart {
-      destinations[destination + 1] = WideValue(low: value.high, isDiagnostic: value.tags.1 != 0)
+      destinations[destination &+ 1] = WideValue(low: value.high, isDiagnostic: value.tags.1 != 0)
     } else if target.isPair {
       destinations[destination] = WideValue(low: value.low, isDiagnostic: value.tags.0 != 0)
-      if value.mask != 0xff { destinations[destination + 1] = WideValue(low: value.high, isDiagnostic: value.tags.1 != 0) }
+      if value.mask != 0xff { destinations[destination &+ 1] = WideValue(low: value.high, isDiagnostic: value.tags.1 != 0) }
     } else {
       destinations[destination] = WideValue(low: value.low, high: value.high, isDiagnostic: value.tags.0 != 0)
     }
@@ -166,14 +163,20 @@ struct ScenarioMachine {
   /// Runs an encoder's access; its value is what the step gives.
   mutating func perform(_ name: String, _ arguments: JSONValue) throws(CaseProblem) {
     let encoder = try names.encoder(name)
-    let encoded = try names.encode(encoder, arguments, unit)
-    perform(encoded)
+    for (name, _) in arguments.members where name.string != "kind" && !names.arguments.contains(name.string) {
+      throw .unsupported("an argument \"\(name.string)\" of \"\(encoder.name)\"")
+    }
+    perform(try names.encode(encoder, arguments, unit))
   }
 
   /// An encoder with one argument, or none.
   mutating func perform(_ name: String, argument: UInt64? = nil) throws(CaseProblem) {
     let encoder = try names.encoder(name)
-    do { perform(try encoder.encode(patterns: argument.map { [$0] } ?? [], for: unit)) } catch {
+    var patterns = argument.map { [$0] } ?? []
+    if let argument, let only = encoder.arguments.first, encoder.arguments.count == 1 {
+      patterns = [try names.pattern(of: argument, only)]
+    }
+    do { perform(try encoder.encode(patterns: patterns, for: unit)) } catch {
       throw .malformed(expected: "arguments that \"\(name)\" takes", found: "\(error)")
     }
   }
@@ -208,13 +211,16 @@ struct ScenarioMachine {
     value = nil
   }
 
-  /// Writes items of the last reading back.
+  /// Whole items in the words of the last reading.
+  var readItemCount: Int {
+    let width = names.architecture.words.count
+    return width == 0 ? 0 : wordsRead.count / width
+  }
+
+  /// Writes items of the last reading back, each below `readItemCount`.
   mutating func writeList(_ items: [Int]) throws(CaseProblem) {
     let width = names.architecture.words.count
     for item in items {
-      guard (item + 1) * width <= wordsRead.count else {
-        throw .malformed(expected: "an item that was read", found: "\(item)")
-      }
       for word in wordsRead[(item * width)..<((item + 1) * width)] where refusal == nil {
         try perform("info_write", argument: word)
       }

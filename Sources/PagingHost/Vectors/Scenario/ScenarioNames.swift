@@ -12,6 +12,16 @@ final class ScenarioNames {
   let record: Int?
   private let fields: [String: WordPart]
   private var encoders: [String: OperationEncoder] = [:]
+  /// What arguments are called, whatever operation has them.
+  private(set) lazy var arguments: Set<String> = {
+    var names: Set<String> = []
+    for encoder in architecture.encoders {
+      for name in UnsafeBufferPointer(start: encoder.argument_names, count: encoder.argument_count) {
+        if let name { names.insert(String(cString: name)) }
+      }
+    }
+    return names
+  }()
 
   init(_ architecture: Architecture) {
     self.architecture = architecture
@@ -34,6 +44,14 @@ final class ScenarioNames {
   func field(_ name: String) throws(CaseProblem) -> WordPart {
     guard let field = fields[name] else { throw .unsupported("a raw word \"\(name)\"") }
     return field
+  }
+
+  /// Sets a part of a raw word to a number that it can hold.
+  func set(_ name: String, to number: UInt64, in listed: inout pgk_listed_v1) throws(CaseProblem) {
+    let part = try field(name)
+    let most = part.mask >> UInt64(part.low)
+    guard number <= most else { throw .malformed(expected: "a number from 0 to \(hex(most)) at \"\(name)\"", found: hex(number)) }
+    part.set(number, in: &listed)
   }
 
   /// Whether an operation has what a field is about.
@@ -66,20 +84,5 @@ final class ScenarioNames {
   func privilege(_ name: String) throws(CaseProblem) -> UInt64 {
     guard let index = architecture.privilegeIndex(named: name) else { throw .unsupported("a privilege \"\(name)\"") }
     return UInt64(index)
-  }
-}
-
-extension JSONValue {
-  /// The member of a name.
-  subscript(_ name: String) -> JSONValue? { members.first { $0.name.string == name }?.value }
-
-  func number(_ what: String) throws(CaseProblem) -> UInt64 {
-    switch kind {
-    case .yes: return 1
-    case .no: return 0
-    default:
-      guard let number = unsigned else { throw VectorCaseDecoder.malformed("a number or text such as \"0x1000\" at \"\(what)\"", self) }
-      return number
-    }
   }
 }

@@ -47,9 +47,11 @@ extension ScenarioNames {
     let encoded = try encode(encoder, object, unit)
     let size = try object["size"]?.number("size") ?? 0
     let isPacked = try object["packed"].map { value throws(CaseProblem) in try value.number("packed") != 0 } ?? false
+    // The encoder has taken it, so a type of 32 bits holds it.
     let destination = try object["dst"]?.number("dst")
     batch.append(
-      encoded.access, encoded.value, ScenarioTarget(destination: destination.map { Int($0) }, isPair: size == 16 && !isPacked))
+      encoded.access, encoded.value,
+      ScenarioTarget(destination: destination.map { Int(truncatingIfNeeded: $0) }, isPair: size == 16 && !isPacked))
   }
 
   /// Arguments by name. One that is not given is 0, or -1 where it has a sign.
@@ -63,29 +65,48 @@ extension ScenarioNames {
         continue
       }
       if argument.name == "priv" {
-        patterns.append(try privilege(value.string))
+        patterns.append(try privilege(value.name("priv")))
       } else if argument.name == "data", value.kind == .string, value.bytes.count > 18 {
         // 16 bytes: the upper ones have an argument of their own.
         patterns.append(try WideValue(value).low)
       } else {
-        patterns.append(try value.number(argument.name))
+        patterns.append(try pattern(of: value.number(argument.name), argument))
       }
     }
-    if let data = object["data"], data.bytes.count > 18, let at = encoder.arguments.firstIndex(where: { $0.name == "data_hi" }) {
-      patterns[at] = try WideValue(data).high
+    if let data = object["data"], data.kind == .string, data.bytes.count > 18 {
+      let high = try WideValue(data).high
+      if let at = encoder.arguments.firstIndex(where: { $0.name == "data_hi" }) {
+        patterns[at] = high
+      } else if high != 0 {
+        throw VectorCaseDecoder.malformed("a number of at most 8 bytes at \"data\"", data)
+      }
     }
     do { return try encoder.encode(patterns: patterns, for: unit) } catch {
       throw .malformed(expected: "arguments that \"\(encoder.name)\" takes", found: "\(error)")
     }
   }
 
+  /// A number as an argument's type holds it; one that does not fit is refused, not narrowed.
+  func pattern(of number: UInt64, _ argument: OperationEncoder.Argument) throws(CaseProblem) -> UInt64 {
+    guard let pattern = argument.type.pattern(of: String(number)) else {
+      throw .malformed(expected: "\(argument.type.expectation) at \"\(argument.name)\"", found: hex(number))
+    }
+    return pattern
+  }
+
   private func fetch(_ object: JSONValue) throws(CaseProblem) -> pgk_access_v1 {
+    for (name, _) in object.members where !["op", "va", "priv", "size", "wi"].contains(name.string) {
+      throw .unsupported("fetches with \"\(name.string)\"")
+    }
+    guard let level = object["priv"] else { throw VectorCaseDecoder.malformed("a fetch with \"priv\"", object) }
+    let size = try object["size"]?.number("size") ?? 8
+    guard size.nonzeroBitCount == 1, size <= 16 else { throw .malformed(expected: "1, 2, 4, 8 or 16 at \"size\"", found: hex(size)) }
     var access = pgk_access_v1()
     access.kind = UInt8(PGK_FETCH)
     access.flags = UInt8(PGK_TRANSLATE_ONLY)
     access.address = try object["va"]?.number("va") ?? 0
-    access.privilege = UInt8(try privilege(object["priv"]?.string ?? ""))
-    access.size_log2 = UInt8((try object["size"]?.number("size") ?? 8).trailingZeroBitCount)
+    access.privilege = UInt8(truncatingIfNeeded: try privilege(level.name("priv")))
+    access.size_log2 = UInt8(size.trailingZeroBitCount)
     return access
   }
 }
@@ -114,6 +135,7 @@ struct WideValue: Equatable {
     }
     let text = value.string
     guard value.kind == .string, text.hasPrefix("0x"), text.utf8.count <= 34,
+      text.utf8.dropFirst(2).allSatisfy({ $0.hexadecimalDigit != nil }),
       let high = UInt64(text.dropFirst(2).dropLast(16), radix: 16), let low = UInt64(text.suffix(16), radix: 16)
     else { throw VectorCaseDecoder.malformed("a number of at most 16 bytes", value) }
     (self.low, self.high) = (low, high)

@@ -42,10 +42,11 @@ struct ScenarioRun {
       accesses += machine.accesses
     }
     let id = root["id"]?.string ?? ""
+    let home = try root["start"]?.name("start", of: ["native", "guest"]) ?? "native"
     try begin(root, decoder, &machine, &state)
-    let check = ScenarioCheck(names: names, memory: memory, home: root["start"]?.string ?? "native", comparesAnswers: !editsByWords)
+    let check = ScenarioCheck(names: names, memory: memory, home: home, comparesAnswers: !editsByWords)
     let actor = ScenarioActor(names: names, memory: memory, editsByWords: editsByWords)
-    guard let steps = root["steps"], steps.kind == .array else { throw .malformed(expected: "a case with \"steps\"", found: "none") }
+    guard let steps = root["steps"], steps.kind == .array else { throw .malformed(expected: "a case with a list \"steps\"", found: root["steps"]?.quotedText ?? "none") }
     for (index, step) in steps.elements.enumerated() {
       guard let action = step["do"], let expect = step["expect"] else { throw VectorCaseDecoder.malformed("a step with \"do\" and \"expect\"", step) }
       try actor.perform(action, &machine, &state)
@@ -75,9 +76,8 @@ struct ScenarioRun {
       memory.store(word.address, word.value)
       state.memory[word.address] = word.value
     }
-    for (name, value) in root["dst"]?.members.map({ ($0.name.string, $0.value) }) ?? [] {
-      guard let number = Int(name) else { throw .malformed(expected: "a number of a register in \"dst\"", found: name) }
-      machine.set(number, try WideValue(value))
+    if let values = try root["dst"]?.object("dst") {
+      for (name, value) in values { machine.set(try name.destination(), try WideValue(value)) }
     }
     state.destinations = machine.destinations
     do {
