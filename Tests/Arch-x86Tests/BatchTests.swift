@@ -33,6 +33,25 @@ private let shapes: [Shape] =
     }
   }
 
+  @Test(arguments: shapes)
+  func `sets the dirty flag of every page that it writes, where nothing is cached`(_ shape: Shape) throws {
+    let desk = try Desk(shape.first, under: shape.second, Processor.noCaches)
+    let pages = (0..<UInt64(count)).map { 0x4020_0000 + $0 << 12 }
+    let slots = pages.map { desk.put($0, desk.frame() | Bits.P | Bits.W | Bits.A) }
+    try desk.loadRoot()
+    for isWritten in [false, true] {
+      var accesses = pages.map {
+        Processor.access(JudgedAccess(kind: isWritten ? .write : .read, privilege: .supervisor), $0, byteCount: 1)
+      }
+      var results = [pgk_result_v1](repeating: pgk_result_v1(), count: count)
+      #expect(try desk.processor.unit.run(&accesses, values: nil, results: &results, count: count) == count)
+      #expect(desk.processor.unit.pendingCount == 0)
+      for (page, slot) in zip(pages, slots) {
+        #expect(desk.windows.load(slot, shape.first!.size) & Bits.D == (isWritten ? Bits.D : 0), "\(shape), page \(hex(page))")
+      }
+    }
+  }
+
   /// One state twice: once for a batch, once for its accesses alone.
   private final class Twin {
     let processor: Processor
