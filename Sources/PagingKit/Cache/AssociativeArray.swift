@@ -96,9 +96,15 @@
   @inlinable @inline(__always)
   public func find(key: UInt64, tag: UInt64, _ payload: inout UInt64) -> Bool { find(in: block(of: key), tag, &payload) }
 
+  /// The most recent word first: right where hits are the rule.
   @inlinable @inline(__always)
   func find(in block: UnsafeMutablePointer<UInt64>, _ tag: UInt64, _ payload: inout UInt64) -> Bool {
-    if isRecent(block, tag, &payload) { return true }
+    isRecent(block, tag, &payload) || findAnywhere(in: block, tag, &payload)
+  }
+
+  /// All words alike: right where misses are the rule, since no look waits for another.
+  @inlinable @inline(__always)
+  func findAnywhere(in block: UnsafeMutablePointer<UInt64>, _ tag: UInt64, _ payload: inout UInt64) -> Bool {
     let way = search(block + 1, tag)
     if way < 0 { return false }
     payload = block[1 &+ ways &+ way]
@@ -110,6 +116,13 @@
   @inlinable @inline(__always)
   public func find(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
     tag == alternative ? find(key: key, tag: tag, &payload) : findBoth(key: key, tag: tag, alternative: alternative, &payload)
+  }
+
+  /// The same where misses are the rule.
+  @inlinable @inline(__always)
+  func findAnywhere(key: UInt64, tag: UInt64, alternative: UInt64, _ payload: inout UInt64) -> Bool {
+    tag == alternative
+      ? findAnywhere(in: block(of: key), tag, &payload) : findBoth(key: key, tag: tag, alternative: alternative, &payload)
   }
 
   @inline(never) @usableFromInline

@@ -74,7 +74,7 @@ extension TranslationEngine {
       let alternative = first.mayHoldGlobal || parts.l2.mayHoldGlobal ? tag &- spaces.own.bits &+ spaces.global.bits : tag
       if first.array.find(key: key, tag: tag, alternative: alternative, &found) {
         hits &+= 1
-      } else if parts.l2.array.find(key: key, tag: tag, alternative: alternative, &found) {
+      } else if parts.l2.array.findAnywhere(key: key, tag: tag, alternative: alternative, &found) {
         parts.counters.pointee.tlbL2Hits &+= 1
         promote(first, address, 0, spaces, found)
       } else {
