@@ -67,6 +67,14 @@ func addresses(_ source: some AccessSource, _ count: Int) throws -> [UInt64] {
     #expect(result.counters["tlbHits"] == 2400)
   }
 
+  @Test func `counts nothing if it ends in its warm-up`() throws {
+    let machine = try makeMachine()
+    var source = Limited(SequentialSource(from: Address(0x1_0000), byteCount: 100 << 12, stride: 4096, toyTemplate), to: 1500)
+    let result = try machine.run(&source, RunLimits(warmup: 2000))
+    #expect(result.accesses == 1500 && result.measuredAccesses == 0)
+    #expect(result.counters["accesses"] == 0 && result.counters["pagesMapped"] == 0)
+  }
+
   @Test func `counts everything without a warm-up, and ends with its source`() throws {
     let machine = try makeMachine()
     var source = Limited(SequentialSource(from: Address(0x1_0000), byteCount: 100 << 12, stride: 4096, toyTemplate), to: 1500)

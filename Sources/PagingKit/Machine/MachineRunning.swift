@@ -41,6 +41,7 @@ extension Machine {
       try run(UnsafePointer(accesses.baseAddress!), results: results, count: count)
       if progress.advance(count) { try resetCounters() }
     }
+    if progress.isWarmingUp { try resetCounters() }
     return RunResult(progress, counters())
   }
 

@@ -39,7 +39,8 @@ struct RunProgress {
     return limits.warmup > 0 && done == limits.warmup
   }
 
-  var measured: UInt64 { done > limits.warmup ? done - limits.warmup : done < limits.warmup ? done : 0 }
+  var measured: UInt64 { done > limits.warmup ? done - limits.warmup : 0 }
+  var isWarmingUp: Bool { done < limits.warmup }
   var isInterrupted: Bool { !isEnded && done != limits.stopAt }
 }
 
