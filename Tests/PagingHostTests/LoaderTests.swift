@@ -97,6 +97,11 @@ import Testing
     #expect(problem.kind == .anotherLibrary)
   }
 
+  @Test func `refuses a library whose entry symbol is no function`() throws {
+    let problem = try onlyProblem(of: folder.build("libArch-data.so", source: "int pgk_plugin_entry = 7;"))
+    #expect(problem.kind == .anotherLibrary)
+  }
+
   @Test func `refuses a library that needs a missing function`() throws {
     let source = "int absent_function(void); int pgk_plugin_entry(void) { return absent_function(); }"
     let problem = try onlyProblem(of: folder.build("libArch-needy.so", source: source))

@@ -51,7 +51,7 @@ struct ElfFile {
     return segments
   }
 
-  /// Whether the library defines a dynamic symbol of this name.
+  /// Whether the library defines a dynamic symbol of this name that may be called: data under that name is none.
   func exports(_ name: String) -> Bool {
     guard let dynamic = dynamicSection(),
       let symbols = dynamic[DT_SYMTAB].flatMap(offset(of:)), let strings = dynamic[DT_STRTAB].flatMap(offset(of:))
@@ -90,9 +90,9 @@ struct ElfFile {
   }
 
   private func isDefinition(_ index: UInt64, of name: String, in table: SymbolTable) -> Bool {
-    guard let symbol = file.record(Elf64_Sym.self, at: table.symbols + index * 24), symbol.st_shndx != 0 else {
-      return false
-    }
+    guard let symbol = file.record(Elf64_Sym.self, at: table.symbols + index * 24), symbol.st_shndx != 0,
+      [STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC].contains(Int32(symbol.st_info & 15))
+    else { return false }
     return file.bytes(at: table.strings + UInt64(symbol.st_name), count: name.utf8.count + 1) == Array(name.utf8) + [0]
   }
 
