@@ -23,7 +23,10 @@ func paging(_ arguments: String..., environment: [String: String] = [:], input: 
   try paging(arguments, environment: environment, input: input)
 }
 
-func paging(_ arguments: [String], environment: [String: String] = [:], input: String? = nil) throws -> CommandLineRun {
+/// With `outputFile`, standard output goes there instead.
+func paging(
+  _ arguments: [String], environment: [String: String] = [:], input: String? = nil, outputFile: String? = nil
+) throws -> CommandLineRun {
   let process = Process()
   let output = Pipe(), errors = Pipe(), feed = Pipe()
   process.executableURL = URL(fileURLWithPath: (SearchPath.programFolder ?? ".") + "/paging")
@@ -31,7 +34,7 @@ func paging(_ arguments: [String], environment: [String: String] = [:], input: S
   var variables = ProcessInfo.processInfo.environment
   variables["PAGINGKIT_PLUGIN_PATH"] = nil
   process.environment = variables.merging(environment) { $1 }
-  process.standardOutput = output
+  process.standardOutput = try outputFile.map { try FileHandle(forWritingTo: URL(fileURLWithPath: $0)) as Any } ?? output
   process.standardError = errors
   process.standardInput = feed
   try process.run()
@@ -39,6 +42,7 @@ func paging(_ arguments: [String], environment: [String: String] = [:], input: S
   let reader = Reader(errors.fileHandleForReading)
   if let input { feed.fileHandleForWriting.write(Data(input.utf8)) }
   try feed.fileHandleForWriting.close()
+  if outputFile != nil { try output.fileHandleForWriting.close() }
   let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
   let errorText = reader.text()
   process.waitUntilExit()

@@ -49,6 +49,12 @@ import Testing
     #expect(run.errors.contains("libArch-bad.so"))
   }
 
+  @Test func `does not end as if its results had been written when they could not be`() throws {
+    let run = try paging(["arch", "x86"], outputFile: "/dev/full")
+    #expect(run.status == 3)
+    #expect(run.errors.hasPrefix("paging: standard output: expected to write the results"))
+  }
+
   @Test func `prints nothing that steers a terminal when it is piped`() throws {
     let run = try paging("arch")
     #expect(!run.output.contains("\u{1b}") && !run.errors.contains("\u{1b}"))
