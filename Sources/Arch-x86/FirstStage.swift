@@ -125,6 +125,8 @@ extension TwoLevel: FirstStageFormat {
   }
 
   /// The usual walk from `start`, if this is one: the result but for the final address of a second stage.
+  ///
+  /// Transparent, since the inliner leaves a caller of this size alone otherwise, and each miss then costs a call more.
   @_transparent @usableFromInline
   func glance<Tables: QuietTables>(
     _ address: UInt64, _ access: pgk_access_v1, _ caches: TranslationCaches, _ start: WalkStart, _ tables: inout Tables,
